@@ -1,4 +1,4 @@
-//! Tells the program which commit and target it is built of and for.
+//! Sets the commit and target that `microagent version` prints. No disk image depends on them.
 
 use std::env;
 use std::path::Path;
@@ -13,7 +13,8 @@ fn main() {
     }
 }
 
-/// The commit that is checked out here. A package from a registry has none, even inside of another repository.
+/// Returns the commit that is checked out here. A package from a registry returns `None`, even
+/// inside another repository.
 fn commit() -> Option<String> {
     if !Path::new(".git").exists() {
         return None;

@@ -1,17 +1,17 @@
-# Every command of the project; .ci/run calls the same ones. `just` alone lists them.
+# The commands of the project. `just` alone lists them, and .ci/run calls them too.
 
 _:
     @just --list
 
-# What to run before a commit: needs Rust alone
+# Checks to run before a commit; they need only Rust
 check: format clippy light doc test
 
-# All tests, by nextest where it is installed; oracles without root, Linux or their tools are skipped
+# All tests, with nextest where it is installed; skips those without root, Linux or their tools
 test:
     #!/usr/bin/env bash
     set -euo pipefail
     if cargo nextest --version >/dev/null 2>&1; then
-      # Many tests wait: for a server that is slow on purpose, for a machine that boots.
+      # Many tests wait, for a slow server or for a machine to boot.
       cargo nextest run --workspace --test-threads $((2 * $(nproc)))
       cargo test --workspace --doc
     else
@@ -28,7 +28,7 @@ clippy:
     cd guest/init && cargo clippy --target x86_64-unknown-linux-gnu --target-dir ../../target/init -- -D warnings
     cd fuzz && cargo clippy --all-targets -- -D warnings
 
-# The crates as others adopt them: each set of features lints and has few dependencies, of all kinds
+# Lints each set of features of the crates, and limits the number of dependencies
 light:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -48,7 +48,7 @@ light:
     END
     cargo test --locked --package microagent-oci --no-default-features --lib
 
-# The ext4 crate with the oldest Rust that it promises (rustup)
+# Checks the ext4 crate with the oldest Rust that it supports (rustup)
 msrv:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -59,74 +59,77 @@ msrv:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Spelling, and shell scripts
+# Checks spelling, the width and habits of prose, and shell scripts
 prose:
     typos
+    .ci/prose
     shellcheck .ci/run .ci/nightly benches/*.sh tests/rig/*.sh release/*.sh
 
-# Licences, duplicates and sources of the dependencies
+# Checks licences, duplicates and sources of the dependencies
 deny:
     cargo deny check bans licenses sources
 
-# Known vulnerabilities, from a database that is fetched
+# Checks for known vulnerabilities, in a database that it downloads
 audit:
     cargo deny check advisories
 
-# The first command of the README, and what e2fsck says of its image
+# Runs the first command of the README, and checks its image with e2fsck
 readme:
     $(grep --max-count=1 '^cargo run --release' README.md)
     /usr/sbin/e2fsck -fn hello.ext4
 
-# What the oracles need, on Debian, as root
+# Installs the tools that tests need (Debian, root)
 tools:
     tests/rig/install-tools.sh
 
-# The oracles' images, from Debian and npm packages, as root
+# Makes the images that tests need, from Debian and npm packages (root)
 images:
     tests/rig/e2fsprogs-images.sh
     tests/rig/make-images.sh
 
-# Whole images before e2fsck, the kernel and an independent unpack, with the release profile, as root
+# Tests whole images with e2fsck, the kernel and umoci, with the release profile (root)
 oracles: images
     REQUIRE_ORACLES=1 cargo test --release --test oracle -- images:: copies::
 
-# What is released: the program of README's first command, and the oracles before it
+# Tests the release profile: the README's first command, and the oracles
 release-profile: readme oracles
 
-# Layers made of the seeds from..to, applied by us, umoci and containerd, as root
+# Compares random layers of the seeds from..to with umoci and containerd (root)
 differential from to:
     REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --test oracle -- differential::
 
-# Images damaged by the seeds from..to, eleven of each, before e2fsck and our own check
+# Compares ext4::check with e2fsck on images damaged by the seeds from..to, eleven images a seed
 damage from to:
-    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- what_e2fsck_finds_in_damaged_images
+    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- check_finds_the_damage_that_e2fsck_finds
 
-# Builds of which each system call fails once, with each of three errors, before what they leave
+# Fails each system call of builds once, with each of three errors, and checks what is left
 faults:
     REQUIRE_ORACLES=1 FAULT_SWEEP=all cargo test --test oracle -- faults::
 
-# README's test command without root and with Rust, a C compiler, coreutils and find alone (Debian, root)
+# The user has only Rust, a C compiler, coreutils and find.
+# Runs the README's test command without root and without the tests' tools (Debian, root)
 unprivileged:
     tests/rig/unprivileged.sh "$(grep --max-count=1 '^cargo test' README.md)"
 
-# QEMU, and a kernel for each architecture, or with `every` two of each, into target/boot, on Debian
+# Downloads QEMU, and a kernel for each architecture, or two with `every`, into target/boot (Debian)
 machines *every:
     BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-6.12-cloud-amd64 linux-image-cloud-arm64 \
         {{ if every == "" { "" } else { "linux-image-cloud-amd64 linux-image-6.12-cloud-arm64" } }}
 
-# Whole images in QEMU, on two kernels for each architecture
+# Boots images in QEMU, on two kernels for each architecture
 boot: (machines "every") images
     REQUIRE_ORACLES=1 BOOT_EVERY_KERNEL=1 cargo test --test oracle -- boot:: init::
 
-# Checks that take long and break rarely, all or those named: .ci/parts lists them
+# Runs checks that take long and break rarely, all or those named; .ci/parts lists them
 nightly *parts:
     .ci/nightly {{ parts }}
 
-# Fuzz targets, all or those named, for some seconds each; without a sanitizer, since nothing that is fuzzed has unsafe code
+# Runs fuzz targets, all or those named, for some seconds each
 fuzz seconds="60" *targets="":
     #!/usr/bin/env bash
     set -euo pipefail
     cd fuzz
+    # Without a sanitizer, since the fuzzed crates have no unsafe code.
     cargo fuzz build --sanitizer none
     targets="{{ targets }}"
     for target in ${targets:-$(cargo fuzz list)}; do
@@ -142,54 +145,55 @@ fuzz seconds="60" *targets="":
       grep '^stat::' "$log"
     done
 
-# The fuzz targets that make images, for long, each image before e2fsck; what it finds fault with stays in /dev/shm
-fuzz-judged seconds="3600":
+# Runs the fuzz targets that make images, each checked by e2fsck; faulty ones stay in /dev/shm
+fuzz-e2fsck seconds="3600":
     E2FSCK=/usr/sbin/e2fsck TMPDIR=/dev/shm just fuzz {{ seconds }} tree layer manifest
 
-# The seeds anew, after a change to their generator; those of `tree`, and an image of mke2fs, are kept as they are
+# Regenerates the fuzz targets' seeds, except for `tree` and the images of mke2fs
 seeds:
     cd fuzz && cargo run --example seeds
 
-# The sample image anew, after a change to its generator
+# Regenerates the sample image, after a change to examples/make-hello
 hello:
     rm -rf examples/hello
     python3 -B examples/make-hello
 
-# The table of digests anew, after a change to the bytes of images or to the version; what changes is to be looked at
+# Regenerates the table of digests, after a change to images' bytes or the version; review the diff
 golden:
     UPDATE_GOLDEN=1 cargo test --test suite golden::images_from_layouts
 
-# The init's programs anew, after a change to guest: both, with the compiler that guest/init/rust-toolchain.toml names
+# The toolchain is the one that guest/init/rust-toolchain.toml names.
+# Rebuilds the init for both architectures, after a change to guest
 init:
     cd guest/init && rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
     for cpu in x86_64 aarch64; do just init-for $cpu && cp target/init/$cpu-unknown-linux-gnu/release/microagent-init src/guest/init/$cpu || exit; done
 
-# One of them, into target/init, and nowhere else
+# Builds the init for one architecture into target/init alone
 init-for cpu:
     cd guest/init && CARGO_INCREMENTAL=0 cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init
 
-# What the recipes below need, on Debian, as root, with rustup
+# Installs what the recipes below need (Debian, root, rustup)
 cross-tools:
     release/install-tools.sh
 
-# The program for another system, with any options of cargo build: aarch64-apple-darwin, x86_64-pc-windows-gnu, …
+# Builds for another system, such as aarch64-apple-darwin, with any options of cargo build
 cross target *options:
     release/cargo-for.sh {{ target }} build {{ options }}
 
-# Other systems, under QEMU and Wine: the tests of what hosts differ in, or with `bytes` what they build
+# Tests on other systems, under QEMU and Wine; `bytes` only compares the images that they build
 emulated *part:
     release/emulated.sh {{ part }}
 
-# Archives, packages and checksums for all systems, of the commit that is checked out
+# Makes archives, packages and checksums of the current commit for all systems
 release out:
     release/release.sh {{ out }}
 
-# That a release is the same wherever it is made
+# Makes a release in two directories, and compares the files
 release-twice *options:
     release/twice.sh {{ options }}
 
-# All crates as they would be published
+# Packages all crates as for publication, without an upload
 publishable *options:
-    # What Cargo keeps of an earlier attempt, unpacked and compiled, has the same version, and would be taken for this one.
+    # Cargo would reuse crates of an earlier run, since they have the same version.
     rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-*
     cargo publish --workspace --dry-run --locked --target-dir target/publish {{ options }}

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What a guest reads from its disk when nothing of it is in memory: our image beside that of mke2fs with the same tree.
+# Reads of a guest with cold caches, from our image and from one of mke2fs with the same tree.
 #
-#   cold-guest.sh LAYOUT...      OCI layouts with the tag "latest"; Linux, as root, for it mounts the images
+#   cold-guest.sh LAYOUT...      OCI layouts with the tag "latest"; needs Linux, and root to mount
 #
-# The table counts the requests to the disk and the MiB that they read, up to and including each step: the mount, `find` over all
-# names and inodes, and the content of every file in the order of the directories.
+# The table shows the requests to the disk and the MiB read, up to and including each step: the
+# mount, `find` over all names and inodes, and the content of every file in the order of
+# directories.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +23,7 @@ trap finish EXIT
 mkdir "$work/mnt"
 
 counted() { awk '{ print $1, $3 }' "/sys/block/${device#/dev/}/stat"; }
-reads() { # requests and MiB that were read since `before`
+reads() { # prints the requests, and the MiB read, since `before`
   echo "$before $(counted)" | awk '{ printf " %d | %.1f |", $3 - $1, ($4 - $2) / 2048 }'
 }
 

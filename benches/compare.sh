@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# Whole builds side by side, in one run: this project, umoci and mke2fs, and the floor that no tool gets under.
+# Compares whole builds of this project with umoci and mke2fs, and with a lower bound.
 #
-#   compare.sh [-n RUNS] LAYOUT...      OCI layouts with the tag "latest"; as root, for umoci to keep owners
+#   compare.sh [-n RUNS] LAYOUT...      OCI layouts with the tag "latest"; needs root, for umoci
 #
-# The commands of a row run in turn, RUNS times (default 3); the table shows medians.
-#   F           seconds of the fastest tools for what nobody can leave out, on two cores: decompressing all layers (igzip, zstd),
-#               SHA-256 of the blobs and of the tars (openssl), and one copy of the tars into a file (cat), added up and halved
-#   build       a build from the layout, without the sync
-#   umoci …     umoci raw unpack and mke2fs -d, which syncs
-#   registry    a build from docker-registry on loopback with an empty store, to build
-#   curl        what a download of the blobs into files takes by itself on the same two cores, added to build, to build: processor time of
-#               curl and of the registry, halved
-#   kept        a build with another label of layers that --keep-unpacked kept, to the build that kept them
-#   sync        the fsync at the end of a build with it, to that of a copy of the image by cp --sparse=always
+# The commands of a row run in turn, RUNS times (default 3). The table shows medians. Umoci needs
+# root to keep owners.
+#   F           lower bound in seconds: the fastest tools for the necessary steps, on two cores.
+#               Half of the sum of decompressing all layers (igzip, zstd), SHA-256 of blobs and tars
+#               (openssl), and one copy of the tars into a file (cat)
+#   build       seconds of a build from the layout, without fsync
+#   umoci …     seconds of umoci raw unpack and mke2fs -d, which syncs
+#   registry    ratio to build: a build from docker-registry on loopback with an empty store
+#   curl        ratio to build: build plus a download of the blobs into files by curl. The download
+#               counts half of the processor time of curl and of the registry
+#   kept        ratio of two builds: one with another label, from the tars that --keep-unpacked
+#               cached, to the one that cached them
+#   sync        ratio of two fsyncs: at the end of a build, to that of a copy by cp --sparse=always
 #   peak        MiB of memory of the build
-#   written     bytes that the build writes to its output, per byte that is allocated in it
-# The caches are warm, and outputs are new files: to replace one costs what the old one takes to remove. A tool that is missing is
-# named, and its column is empty.
+#   written     bytes that the build writes to its output, per byte allocated in it
+# Caches are warm, and outputs are new files, since replacing a file includes the time to remove the
+# old one. A missing tool is listed, and its column is empty.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,7 +38,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/compare.XXXXXX")
 have() { command -v "$1" >/dev/null || { missing[$1]=1; return 1; }; }
 declare -A missing=()
 
-# Seconds that a command takes, to three digits.
+# Prints the seconds that a command takes, to three digits.
 seconds() {
   local start end
   start=$(date +%s%N)
@@ -43,11 +46,11 @@ seconds() {
   end=$(date +%s%N)
   printf '%d.%03d\n' $(((end - start) / 1000000000)) $(((end - start) / 1000000 % 1000))
 }
-# Seconds of processor time that a process took so far.
+# Prints the processor time of a process, in seconds.
 processor_time() { awk -v ticks="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) / ticks }' "/proc/$1/stat"; }
 median() { sort -n | awk '{ line[NR] = $1 } END { if (NR) print line[int((NR + 1) / 2)] }'; }
 
-decompress() { # BLOB: the tar in it
+decompress() { # BLOB: prints the tar in it
   case $(head -c 4 "$1" | od -An -tx1 | tr -d ' \n') in
     1f8b*) if have igzip; then igzip -dc "$1"; else gzip -dc "$1"; fi ;;
     28b52ffd) zstd -dcq "$1" ;;
@@ -63,7 +66,7 @@ build() { # OUTPUT IMAGE ARGUMENT...
   "$microagent" rootfs build --image "$image" --allow-mutable --arch amd64 --init none --state-dir "$work/state" \
     --out "$output" --json "$@"
 }
-fresh() { # removes outputs, and has the disk at rest
+fresh() { # removes outputs, and waits for the disk
   rm -rf "$work"/*.ext4 "$work/tree" "$work/copy" "$work/blobs"
   sync
 }
@@ -71,7 +74,7 @@ unpack_and_mke2fs() {
   umoci raw unpack --image "$layout:latest" "$work/tree" &&
     mke2fs -q -t ext4 -d "$work/tree" "$work/mke2fs.ext4" "${size}M"
 }
-serve() { # starts a registry with the image, in which case it succeeds
+serve() { # starts a registry with the image; fails if tools are missing
   have docker-registry && have skopeo || return 1
   if [ -z "$registry" ]; then
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -80,7 +83,7 @@ serve() { # starts a registry with the image, in which case it succeeds
   fi
   skopeo copy -q --dest-tls-verify=false "oci:$layout:latest" "docker://$registry/compare:latest"
 }
-download() { # prints the seconds that it takes of two cores
+download() { # prints half of the processor time that it takes, in seconds
   local server before blob arguments=()
   server=$(cat "$work/registry/pid")
   mkdir -p "$work/blobs"
@@ -91,7 +94,7 @@ download() { # prints the seconds that it takes of two cores
   {
     python3 - "${arguments[@]}" <<'PYTHON'
 import resource, subprocess, sys
-# It says how far it is, whatever it is told.
+# curl --parallel always prints its progress.
 curl = subprocess.run(["curl", "--fail", "--parallel", *sys.argv[1:]], stderr=subprocess.PIPE)
 if curl.returncode:
     sys.exit(curl.stderr)
@@ -158,7 +161,7 @@ PYTHON
     rm -rf "$work/state"
     fresh
     if [ -n "$serves" ]; then
-      # Much was read and written since it was there.
+      # Reads the registry's data into the page cache again.
       find "$work/registry/data" -type f -exec cat {} + >/dev/null
       seconds build "$work/native.ext4" "$registry/compare:latest" --no-sync | note registry
       fresh
@@ -166,7 +169,7 @@ PYTHON
     fi
     rm -rf "$work/state"
     fresh
-    # Some versions of umoci know no zstd.
+    # Some versions of umoci do not support zstd.
     if have umoci && have mke2fs && [ -z "$fails" ]; then
       if took=$(seconds unpack_and_mke2fs); then echo "$took" | note umoci; else fails=1; fi
     fi

@@ -1,10 +1,11 @@
 //! Memory and time for a layer of many small files: `cargo bench --bench files`.
 //!
-//! The layer is made while it is read, and the image is thrown away, so that what is measured is this project's own: reading the
-//! tar, applying it, and laying out and encoding the file system. Each row is a process of its own; memory is its peak (`VmHWM`,
-//! Linux only) less that of a layer of one file.
+//! Measures reading a tar, applying it, and laying out and encoding the file system. The layer is
+//! generated while it is read, and the image is discarded. Each row is a process of its own; memory
+//! is its peak (`VmHWM`, Linux only) less that of a layer of one file.
 //!
-//! Fails if an entry takes more than 400 bytes, or a file of the largest layer more than twice the time of one of the smallest.
+//! Fails if an entry takes more than 400 bytes, or if a file of the largest layer takes more than
+//! twice the time of a file of the smallest.
 
 use std::env;
 use std::fs;
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 use ext4::{Formatter, Options};
 use layer::{LayerOptions, RootfsBuilder};
-use support::nowhere::Nowhere;
+use support::null_output::NullOutput;
 use tar::{EntryType, Header};
 
 const ROWS: [u64; 3] = [10_000, 100_000, 1_000_000];
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-#[expect(clippy::print_stdout, reason = "a table is what it is for")]
+#[expect(clippy::print_stdout, reason = "the benchmark prints a table")]
 fn write(text: &str) {
     print!("{text}");
 }
@@ -65,7 +66,7 @@ fn to_float(number: u64) -> f64 {
     number as f64
 }
 
-/// Measures in a process of its own: seconds, and bytes at the peak.
+/// Measures a layer in a process of its own. Returns seconds, and the peak of memory in bytes.
 fn measure_apart(file_count: u64) -> (f64, u64) {
     let output = Command::new(env::current_exe().expect("it runs"))
         .env("FILES_BENCH_COUNT", file_count.to_string())
@@ -79,7 +80,7 @@ fn measure_apart(file_count: u64) -> (f64, u64) {
 
 fn measure(file_count: u64) -> (f64, u64) {
     let start = Instant::now();
-    let formatter = Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual");
+    let formatter = Formatter::new(NullOutput, Options::new([7; 16])).expect("the options are usual");
     let mut rootfs = RootfsBuilder::new(formatter);
     let summary = rootfs
         .apply(BufReader::new(Layer::new(file_count)), &LayerOptions::default())
@@ -89,7 +90,7 @@ fn measure(file_count: u64) -> (f64, u64) {
     (start.elapsed().as_secs_f64(), peak().unwrap_or_default())
 }
 
-/// Bytes of memory at the peak of this process.
+/// Returns the peak of memory of this process, in bytes.
 fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -97,11 +98,11 @@ fn peak() -> Option<u64> {
     Some(kibibytes << 10)
 }
 
-/// A tar of directories with files in them, which never exists as a whole.
+/// A tar of directories with files in them, generated while it is read.
 struct Layer {
     file_count: u64,
     next: u64,
-    /// The entry that is being read, and how much of it was.
+    /// Bytes of the current entry, of which `offset` are read.
     entry: Vec<u8>,
     offset: usize,
 }

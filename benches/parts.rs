@@ -1,7 +1,7 @@
-//! The parts of a build, each alone: `cargo bench --bench parts`.
+//! Benchmarks of the parts of a build, each alone: `cargo bench --bench parts`.
 //!
-//! All work on the same 64 MiB of tar, half of it in files of 4 KiB, so that what takes longest is seen at a glance. Nothing is
-//! read from or written to a disk.
+//! All use the same tar of 64 MiB, half of it files of 4 KiB, so that their times can be compared.
+//! Nothing is read from or written to a disk.
 
 use std::io::{BufReader, Read, Write};
 
@@ -11,7 +11,7 @@ use ext4::{Formatter, Options};
 use flate2::write::GzEncoder;
 use layer::{LayerOptions, RootfsBuilder, decode};
 use oci::{Algorithm, Digest};
-use support::nowhere::Nowhere;
+use support::null_output::NullOutput;
 use tar::Header;
 
 const SMALL_FILES: usize = 8192;
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// Bytes that compress to about a third, as programs do.
+/// Returns content that compresses to about a third, as programs do.
 fn content(len: usize) -> Vec<u8> {
     let mut state = 7_u32;
     let mut next = || {
@@ -91,7 +91,7 @@ fn hash(bencher: Bencher<'_, '_>) {
         .bench(|| Digest::of(Algorithm::Sha256, &tar));
 }
 
-/// The tar is read, its entries applied, and their content laid out; the image is finished.
+/// Reads a tar, applies its entries, and finishes the image.
 #[divan::bench]
 fn apply_and_finish(bencher: Bencher<'_, '_>) {
     let tar = layer();
@@ -104,7 +104,7 @@ fn apply_and_finish(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The writer without a tar: one large file.
+/// Writes one large file, without a tar.
 #[divan::bench]
 fn write_large_file(bencher: Bencher<'_, '_>) {
     let content = content(LARGE_LEN);
@@ -116,7 +116,7 @@ fn write_large_file(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The writer without a tar: small files.
+/// Writes small files, without a tar.
 #[divan::bench]
 fn write_small_files(bencher: Bencher<'_, '_>) {
     let content = content(SMALL_LEN);
@@ -128,6 +128,6 @@ fn write_small_files(bencher: Bencher<'_, '_>) {
     });
 }
 
-fn formatter() -> Formatter<Nowhere> {
-    Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual")
+fn formatter() -> Formatter<NullOutput> {
+    Formatter::new(NullOutput, Options::new([7; 16])).expect("the options are usual")
 }

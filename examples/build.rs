@@ -1,11 +1,7 @@
-//! Builds a disk image, shows how far it is, and cancels when Enter is pressed:
+//! Builds a disk image, shows the progress, and cancels when Enter is pressed:
 //! `cargo run --release --example build -- oci:examples/hello hello.ext4`.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "an example that says what it does"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line example")]
 
 use std::error::Error;
 use std::{io, thread};
@@ -26,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Event::Phase(phase) => eprintln!("{phase}"),
         Event::Warning(warning) => eprintln!("warning: {warning}"),
         Event::Progress(progress) if progress.size() > 0 => {
-            // There is an event for every few KiB.
+            // Events arrive for every few KiB.
             let percent = 100 * progress.applied() / progress.size();
             if percent >= shown + 10 {
                 shown = percent;
@@ -40,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::spawn({
         let cancel = cancel.clone();
         move || {
-            // Zero bytes are the end of the input, and no Enter.
+            // Zero bytes are the end of the input, not Enter.
             if io::stdin().read_line(&mut String::new()).is_ok_and(|len| len > 0) {
                 cancel.cancel();
             }

@@ -1,7 +1,7 @@
 //! Checks a disk image, lists a directory of it, or prints a file:
 //! `cargo run --example inspect -- hello.ext4 /etc`.
 
-#![expect(clippy::print_stdout, reason = "an example that says what it finds")]
+#![expect(clippy::print_stdout, reason = "a command-line example")]
 
 use std::error::Error;
 use std::io;

@@ -1,7 +1,7 @@
-//! Builds the file system of an image in a block device, or any file of a fixed size:
+//! Writes the file system of an image to a block device, or to any file of a fixed size:
 //! `cargo run --release --example into_device -- oci:examples/hello /dev/loop0`.
 
-#![expect(clippy::print_stdout, reason = "an example that says what it did")]
+#![expect(clippy::print_stdout, reason = "a command-line example")]
 
 use std::error::Error;
 use std::fs::File;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = build_into(&options, &mut output, &Cancel::new())?;
     device.sync_all()?;
     println!(
-        "{} is in the device: {} bytes in use",
+        "wrote {} to the device: {} bytes in use",
         report.resolved_ref, report.used_bytes
     );
     Ok(())

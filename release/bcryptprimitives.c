@@ -1,4 +1,4 @@
-// What Rust's programs want of a DLL that Wine 8 does not have.
+// The function of bcryptprimitives.dll that Rust programs call, which Wine 8 does not have.
 #include <windows.h>
 
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# cargo-for.sh TARGET ARGUMENT...: cargo with --target, and with the compiler, linker and emulator of that target.
-# install-tools.sh installs them, on Debian 12; Rust comes from rustup.
+# cargo-for.sh TARGET COMMAND [ARGUMENT...]: runs cargo with --target, and with the compiler, linker
+# and emulator of that target. install-tools.sh installs these on Debian 12; Rust comes from rustup.
+# A new target also needs a line in install-tools.sh, and in release.sh if it is released.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 target=$1
@@ -11,12 +12,12 @@ tools=$here/../target/cross
 variable=${target//-/_}
 set_for_cargo() { export "CARGO_TARGET_${variable^^}_$1=$2"; }
 
-# Where this is built is no matter of the program.
+# Paths of this machine must not be part of the program.
 crates=${CARGO_HOME:-$HOME/.cargo}/registry/src
 flags=("--remap-path-prefix=$crates=/crates" "--remap-path-prefix=$(cd "$here/.." && pwd)=/microagent")
 export "CFLAGS_$variable=-ffile-prefix-map=$crates=/crates"
 
-# Reads ring's and zstd's C; what comes out is linked by the linker that Rust ships.
+# Compiles the C code of ring and zstd. Rust's own linker links the objects.
 compile_with_zig() {
   export ZIG=$tools/zig ZIG_TARGET=$1
   export "CC_$variable=$here/zig-cc.sh" "AR_$variable=$here/zig-ar.sh"
@@ -35,13 +36,14 @@ case "$target" in
     ;;
   *-apple-darwin)
     compile_with_zig "${target%%-*}-macos"
-    # With what a debugger is told of object files, their paths and times would be in the program's UUID.
+    # Debugging information contains paths and times of object files, on which the program's UUID
+    # would depend.
     flags+=("-Clinker-flavor=ld64.lld" "-Clink-arg=-S")
     export SDKROOT=$tools/macos-sdk
     ;;
   x86_64-pc-windows-gnu)
     compile_with_gcc x86_64-w64-mingw32
-    # The linker would write the time into the program, and symbols have paths.
+    # The linker would write the time into the program, and symbols contain paths.
     flags+=("-Clink-arg=-Wl,--no-insert-timestamp")
     export CARGO_PROFILE_RELEASE_STRIP=symbols
     set_for_cargo RUNNER "$here/wine.sh"
@@ -52,7 +54,7 @@ case "$target" in
     set_for_cargo RUNNER qemu-s390x-static
     ;;
   *)
-    printf 'cargo-for.sh: no compiler is known for %s\n' "$target" >&2
+    printf 'cargo-for.sh: unknown target %s\n' "$target" >&2
     exit 2
     ;;
 esac

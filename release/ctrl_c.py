@@ -1,6 +1,7 @@
-"""ctrl_c.py PROGRAM...: begins a build that would take minutes in a terminal, types Ctrl-C, and sees that nothing is left.
+"""ctrl_c.py PROGRAM...: types Ctrl-C at a build in a terminal, and checks that no file is left.
 
-For Windows programs in Wine, whose console makes an event of the key; tests/cli/signals.rs has what else Linux knows.
+For Windows programs in Wine, whose console turns the key into an event. tests/cli/signals.rs tests
+signals on Linux.
 """
 
 import gzip
@@ -20,7 +21,7 @@ PATIENCE = 60  # seconds
 
 
 def layout(directory: Path) -> str:
-    """Makes an image layout, and returns the digest of the only image."""
+    """Makes an image layout, and returns the digest of its only image."""
     blobs = directory / "blobs/sha256"
     blobs.mkdir(parents=True)
 
@@ -55,15 +56,15 @@ def main() -> None:
         while True:
             if time.monotonic() > deadline:
                 os.kill(process, 9)
-                sys.exit(f"it went on for {PATIENCE} s: {said[-1000:]!r}")
+                sys.exit(f"the build did not end in {PATIENCE} s: {said[-1000:]!r}")
             if not begun and b"applying" in said:
-                # Wine takes the terminal over only while it shows the first of the progress.
+                # Wine takes over the terminal only while the first progress is printed.
                 time.sleep(1)
                 begun = os.write(terminal, b"\x03") == 1
             if select.select([terminal], [], [], 0.1)[0]:
                 try:
                     part = os.read(terminal, 1 << 16)
-                except OSError:  # how Linux says that nobody has the other end any more
+                except OSError:  # on Linux, the other end is closed
                     break
                 said += part
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

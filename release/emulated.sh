@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# Runs the tests of what hosts differ in on emulated systems, and compares the images that they build
-# with those of this machine. Lints what only other hosts compile.
+# Runs the tests that depend on the host on emulated systems, and compares the images that they
+# build with those of this machine. Lints the code that only other hosts compile.
 #
 #   emulated.sh [bytes|quick]
-#     bytes   for every change: the sample and the ext4 crate's trees on s390x and Windows; macOS lints
-#     quick   for a change that can concern systems: without arm64 and the longest tests
+#     bytes   for every change: the sample and the ext4 crate's trees on s390x and Windows; macOS
+#             lints
+#     quick   for a change that depends on the system: without arm64 and the longest tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
 
-# Little to compile and fast enough, with the checks for overflow and of invariants.
+# Quick to compile and to run, with checks for overflow and debug assertions.
 level=1
 [ "$part" != bytes ] || level=0
 fast() {
-  # insta looks for its snapshots beside the source, and asks Cargo where that is; there is none in Wine.
+  # insta looks for snapshots in the source directory. It would ask Cargo, which Wine does not have.
   INSTA_UPDATE=no INSTA_WORKSPACE_ROOT=$PWD CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=$level \
     release/cargo-for.sh "$@"
 }
 
-# Builds the sample with a command, the program and what comes before it, and prints digests.
+# Builds the sample with a command, which runs the program, and prints the digests of the images.
 sample() {
   local place
   place=$(mktemp -d target/cross/sample.XXXXXX)
@@ -31,7 +32,7 @@ sample() {
 }
 
 targets=(aarch64-unknown-linux-musl s390x-unknown-linux-gnu x86_64-pc-windows-gnu)
-# Code that only these compile is linted only here. There is no emulator of macOS.
+# Systems with code of their own. macOS is linted alone, since it has no emulator.
 linted=(x86_64-pc-windows-gnu aarch64-apple-darwin)
 of=(--all-targets)
 case "$part" in
@@ -41,7 +42,7 @@ esac
 
 tests_on() { # TARGET
   local ext4=(--skip bounds::) suite=(golden::images_from_layouts)
-  # These start the program, which QEMU does only where the kernel has been told of it.
+  # These start the program, which works under QEMU only where binfmt_misc is configured.
   local skipped=(--skip programs:: --skip surroundings::)
   case "$part" in
   bytes)
@@ -52,9 +53,9 @@ tests_on() { # TARGET
   all) suite+=(golden:: layers::) ;;
   esac
   case "$1" in
-  # Wine starts it. e2fsck does not run there: it has judged the same bytes.
+  # Wine starts the program. It has no e2fsck, which has checked the same bytes on this machine.
   *-windows-*) suite+=(cli::) && unset REQUIRE_ORACLES ;;
-  # The table of digests once: it takes minutes, and only the processor is another.
+  # Only the processor differs. The table of digests takes minutes, so it is compared once.
   *-linux-*) skipped+=(--skip cli:: --skip a_registry_gives --skip only_identity --skip the_digest_is --skip the_number_of_threads) ;;
   esac
   fast "$1" test --quiet --package microagent-ext4 --lib --test suite -- "${ext4[@]}"
@@ -62,7 +63,7 @@ tests_on() { # TARGET
   fast "$1" test --quiet --test suite -- "${suite[@]}" "${skipped[@]}"
 }
 
-# With the tests, which CI has built already.
+# Builds the program and the tests. In CI, they are built already.
 cargo test --quiet --workspace --no-run
 native=$(sample target/debug/microagent)
 for target in "${targets[@]}"; do
@@ -84,7 +85,7 @@ for target in "${linted[@]}"; do
   fast "$target" clippy --quiet --workspace "${of[@]}" -- -D warnings
 done
 
-# The ext4 crate needs no C compiler, nor an operating system to speak of.
+# The ext4 crate needs neither a C compiler nor an operating system.
 printf -- '-- ext4 without C (%d s)\n' "$SECONDS"
 for target in aarch64-apple-darwin x86_64-pc-windows-gnu wasm32-wasip1; do
   CC=false cargo check --quiet --package microagent-ext4 --target "$target"

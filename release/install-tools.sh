@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what cargo-for.sh needs, on Debian 12 and later, as root, with Rust from rustup; into target/cross what is no package.
+# Installs what cargo-for.sh needs, on Debian 12 and later, as root, with Rust from rustup. What is
+# not a Debian package goes into target/cross.
 set -euo pipefail
 cd "$(dirname "$0")"
 export DEBIAN_FRONTEND=noninteractive
@@ -20,8 +21,8 @@ python3 -m venv "$tools/python"
 zig=$(echo "$tools"/python/lib/python3*/site-packages/ziglang)
 ln -sf "$zig/zig" "$tools/zig"
 
-# What Apple's linker would find in an SDK: of libSystem by zig, less the CPUs that Rust's linker has not heard of; of the
-# frameworks the symbols that we use, which macos-sdk names.
+# A minimal SDK for the linker: zig's libSystem without the CPUs that Rust's linker does not know,
+# and the symbols of frameworks that the program uses, from macos-sdk.
 sdk=$tools/macos-sdk
 mkdir -p "$sdk/usr/lib"
 sed -z -E 's/arm64e\.x1-[a-z]+,\s*//g; s/,\s*arm64e\.x1-[a-z]+//g' "$zig/lib/libc/darwin/libSystem.tbd" >"$sdk/usr/lib/libSystem.tbd"
@@ -32,7 +33,7 @@ for stub in macos-sdk/*.tbd; do
   cp "$stub" "$framework"
 done
 
-# Debian's Wine has no bcryptprimitives.dll, in which Rust's programs look for random numbers.
+# Debian's Wine has no bcryptprimitives.dll, from which Rust programs get random numbers.
 export WINEPREFIX=$tools/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml='
 wineboot --init >/dev/null 2>&1
 x86_64-w64-mingw32-gcc -O1 -shared -nostdlib -Wl,--entry=0 -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# release.sh OUT: builds for all targets, or those in $TARGETS, and makes the files of a release in OUT, which must not exist.
-# All times in them are $SOURCE_DATE_EPOCH, or that of the commit: the same commit gives the same files, wherever it is.
+# release.sh OUT: builds for all targets, or those in $TARGETS, and writes the files of a release
+# into OUT, which must not exist. All times in them are $SOURCE_DATE_EPOCH, by default that of the
+# commit, so the files depend on the commit alone.
 set -euo pipefail
 out=$(realpath -m "$1")
 cd "$(dirname "$0")/.."
@@ -8,7 +9,7 @@ epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 host=x86_64-unknown-linux-musl
 read -ra targets <<<"${TARGETS:-$host aarch64-unknown-linux-musl aarch64-apple-darwin x86_64-apple-darwin x86_64-pc-windows-gnu}"
 
-# The program of this machine writes the documents.
+# The program for this machine generates the manual and the completions.
 for target in "$host" "${targets[@]}"; do
   printf -- '-- %s (%d s)\n' "$target" "$SECONDS"
   release/cargo-for.sh "$target" build --release --locked --bin microagent

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # twice.sh [quick]: makes the release of HEAD twice, from clones in directories of different names,
-# and compares the files. quick: without optimisation, and for one other system of each kind alone.
+# and compares the files. quick: without optimisation, for macOS and Windows alone.
 set -euo pipefail
 if [ "${1:-}" = quick ]; then
   export TARGETS='aarch64-apple-darwin x86_64-pc-windows-gnu'
@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 one=$work/one
 other=$work/elsewhere/and-longer
 git clone --quiet "$root" "$one"
-# Of the first, as HEAD of this one may be another by now.
+# From the first clone, since HEAD of this one may have changed.
 git clone --quiet "$one" "$other"
 for place in "$one" "$other"; do
   mkdir "$place/target"
@@ -22,4 +22,4 @@ for place in "$one" "$other"; do
   "$place/release/release.sh" "$place/target/files"
 done
 diff "$one/target/files/SHA256SUMS" "$other/target/files/SHA256SUMS"
-printf 'the same files, twice\n'
+printf 'both releases have the same files\n'

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# zig as the archiver of all targets: GNU's writes no index of other systems' objects.
+# Runs zig as ar for all targets: GNU ar does not index objects of other systems.
 exec "$ZIG" ar "$@"

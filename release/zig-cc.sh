@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# zig as the C compiler of a target: $ZIG_TARGET in zig's words, in place of what cc calls it.
+# Runs zig as the C compiler for $ZIG_TARGET, and drops the target options of the crate cc.
 set -euo pipefail
 arguments=()
 while [ $# -gt 0 ]; do

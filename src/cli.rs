@@ -1,4 +1,5 @@
-//! The command line: arguments and environment in; text or JSON, and an exit status, out.
+//! The command line: parses arguments and environment, runs a command, prints text or JSON, and
+//! returns an exit status.
 
 mod arguments;
 mod cache;
@@ -26,28 +27,32 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Build, Command, RootfsCommand};
-use failure::Failure;
+use failure::CommandError;
 use presentation::{Mode, Presentation};
-use progress::Display;
+use progress::ProgressDisplay;
 use signals::Signals;
 
-/// Runs the command that the arguments (the program's name first) ask for.
+/// Runs the command in `arguments`, which begin with the name of the program.
 ///
-/// The result goes to standard output, a failure to standard error. The exit status is 0 when all is done, 1 when it
-/// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it. That
-/// of a comparison says whether there is a difference, and 2 is its failure.
+/// Results go to standard output, errors to standard error. The exit status is 0 on success, 1 on
+/// failure, 2 on wrong usage (arguments or environment), and 128 plus the number of the signal that
+/// ended the command. A comparison returns 0 for the same bytes, 1 for different bytes, and 2 on
+/// failure.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     core_dump::disable();
     let outcome = match Arguments::try_parse_from(arguments) {
         Ok(Arguments { presentation, command }) => {
             match presentation.start_events().and_then(|()| presentation.resolve()) {
                 Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
-                Err(error) => Err((with_usage(Failure::Usage(error)), Mode::guess(arguments))),
+                Err(error) => Err((
+                    with_usage(CommandError::Usage(error)),
+                    Mode::from_raw_arguments(arguments),
+                )),
             }
         }
-        // Not a failure, but what `--help` and `--version` come as.
+        // clap returns the output of `--help` and `--version` as an error.
         Err(error) if !error.use_stderr() => return failure::print_help(&error),
-        Err(error) => Err((Failure::Usage(error), Mode::guess(arguments))),
+        Err(error) => Err((CommandError::Usage(error), Mode::from_raw_arguments(arguments))),
     };
     match outcome {
         Ok(status) => status,
@@ -55,33 +60,33 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Failure> {
+fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, CommandError> {
     let done = match command {
-        Command::RootfsBuilder {
+        Command::Rootfs {
             command: RootfsCommand::Build(build),
         } => build_rootfs(&build, presentation).map_err(with_usage),
-        Command::RootfsBuilder {
+        Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
-        Command::RootfsBuilder {
+        Command::Rootfs {
             command: RootfsCommand::Verify(verify),
         } => verify.run(presentation.format),
-        Command::RootfsBuilder {
+        Command::Rootfs {
             command: RootfsCommand::Diff(diff),
         } => return diff.run(presentation.format),
         Command::Registry { command } => command.run(presentation.format),
         Command::Cache(cache) => cache.run(presentation.format).map_err(with_usage),
-        Command::Version => version::print(presentation.format).map_err(Failure::Report),
-        Command::Completion { shell } => documentation::print_completion(shell).map_err(Failure::Report),
+        Command::Version => version::print(presentation.format).map_err(CommandError::Report),
+        Command::Completion { shell } => documentation::print_completion(shell).map_err(CommandError::Report),
         Command::Manual { directory } => documentation::write_manual(&directory),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Gives an error that clap does not find by itself the form of those that it does, with the usage
-/// of a command.
-fn with_usage(failure: Failure) -> Failure {
-    let Failure::Usage(error) = failure else {
+/// Formats a usage error that clap did not find itself like its own, with the usage of `rootfs
+/// build`.
+fn with_usage(failure: CommandError) -> CommandError {
+    let CommandError::Usage(error) = failure else {
         return failure;
     };
     let mut command = Arguments::command();
@@ -89,19 +94,19 @@ fn with_usage(failure: Failure) -> Failure {
     let build = command
         .find_subcommand_mut("rootfs")
         .and_then(|rootfs| rootfs.find_subcommand_mut("build"));
-    Failure::Usage(error.format(build.expect("there is such a command")))
+    CommandError::Usage(error.format(build.expect("`rootfs build` exists")))
 }
 
-fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {
-    let mut options = arguments.options().map_err(Failure::Usage)?;
-    let signals = Signals::listen().map_err(Failure::Signals)?;
-    let display = Display::start(arguments.progress, presentation.mode);
+fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), CommandError> {
+    let mut options = arguments.options().map_err(CommandError::Usage)?;
+    let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
+    let display = ProgressDisplay::start(arguments.progress, presentation.mode);
     options.events = display.events();
     let result = microagent::rootfs::build(&options, &arguments.out, signals.cancel());
-    let report = result.map_err(|error| Failure::Build {
+    let report = result.map_err(|error| CommandError::Build {
         error,
         signal_status: signals.exit_status(),
     })?;
     display.finish();
-    report::print(&report, &arguments.image, presentation.format).map_err(Failure::Report)
+    report::print(&report, &arguments.image, presentation.format).map_err(CommandError::Report)
 }

@@ -1,9 +1,20 @@
-//! Why two disk images differ: options, provenance, names, metadata, contents, and at last where things are, down to bytes that
-//! belong to nothing.
+//! Comparison of two disk images: every difference, from the options of the file system down to
+//! single bytes.
 //!
-//! Both are walked through side by side, one directory at a time. Whatever an image holds, the answer is a list of differences or
-//! a [`DiffError`]: nothing is followed in circles, no content is compared twice for long, and what is a hole of both files is
-//! not read.
+//! The comparison goes through the sections of [`DiffSection`] in order. Options, provenance,
+//! names, metadata and contents come first, then the location of inodes and blocks, and last the
+//! bytes of the two files. It walks both trees side by side, one directory at a time.
+//!
+//! **The last section explains bytes.** It compares the files byte by byte, so images that differ
+//! never seem the same. For each differing byte it looks up the owner: an inode, a bitmap, a free
+//! block. A byte that an earlier section explains is omitted. A byte that follows from an earlier
+//! difference (a checksum, a backup, a bitmap) is counted. All others are shown.
+//!
+//! **Hostile images cannot make a comparison long.** Any input ends with a list of differences or a
+//! [`DiffError`]. Blocks that belong to two files, directories with two names, and similar ways to
+//! make much content of few bytes end the comparison. Ranges that are holes in both files are not
+//! read. Differences are reported as they are found, so memory holds one directory, the first names
+//! of hard links, and three numbers for each extent.
 
 mod bytes;
 mod content;
@@ -29,46 +40,52 @@ use layer::text::{harmless, printable};
 pub use difference::{DiffSection, Difference};
 pub use error::{DiffError, DiffReason};
 
-use bytes::{Known, Reason};
-use content::Budget;
-use layout::Layout;
-use side::Side;
+use bytes::{Cause, Explained};
+use content::ContentBudget;
+use layout::LayoutDifferences;
+use side::DiffSide;
 
-/// How much is told.
+/// Options of a comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DiffOptions {
-    /// Whether each file is named whose inode or blocks are elsewhere, besides how many there are.
-    pub every_place: bool,
+    /// Report each file whose inode or blocks are at other numbers, in addition to their count.
+    pub list_moved_files: bool,
 }
 
-/// Compares two disk images, and gives each difference as it is found, in the order of [`DiffSection`] and of paths. Returns whether
-/// the files have the same bytes: then there is none, and else at least one.
+/// Compares two disk images, and passes each difference to `on_difference` as it is found.
+///
+/// Differences come in the order of [`DiffSection`], and within the tree one directory at a time, in
+/// the order of names.
+/// Returns whether the files have the same bytes. If they do, nothing is reported; if not, at least
+/// one difference is.
 ///
 /// # Errors
 ///
-/// [`DiffError`] if one of them is no ext4 file system, a damaged or unknown one, or the
-/// differences are not taken; [`DiffError::Cancelled`] once it is cancelled.
+/// - [`DiffError::Image`] if one of the files cannot be read or is not an ext4 file system, or if
+///   its file system is damaged or has unsupported features.
+/// - [`DiffError::Report`] if `on_difference` fails.
+/// - [`DiffError::Cancelled`] once `cancel` is set.
 pub fn diff(
     a: impl AsRef<Path>,
     b: impl AsRef<Path>,
     options: DiffOptions,
     cancel: &Cancel,
-    found: &mut dyn FnMut(&Difference) -> io::Result<()>,
+    on_difference: &mut dyn FnMut(&Difference) -> io::Result<()>,
 ) -> Result<bool, DiffError> {
     let mut compare = || {
-        let (mut a, mut b) = (Side::open(a.as_ref(), cancel)?, Side::open(b.as_ref(), cancel)?);
-        if bytes::are_same(&mut a, &mut b)? {
+        let (mut a, mut b) = (DiffSide::open(a.as_ref(), cancel)?, DiffSide::open(b.as_ref(), cancel)?);
+        if bytes::have_same_bytes(&mut a, &mut b)? {
             return Ok(true);
         }
         let comparison = Comparison {
             a,
             b,
             options,
-            found,
-            layout: Layout::default(),
-            budget: Budget::default(),
-            known: Known::default(),
+            on_difference,
+            layout: LayoutDifferences::default(),
+            budget: ContentBudget::default(),
+            explained: Explained::default(),
         };
         comparison.run()?;
         Ok(false)
@@ -76,15 +93,15 @@ pub fn diff(
     compare().map_err(Cancelled::surface)
 }
 
-/// Two disk images on their way.
+/// A comparison in progress.
 struct Comparison<'a> {
-    a: Side,
-    b: Side,
+    a: DiffSide,
+    b: DiffSide,
     options: DiffOptions,
-    found: &'a mut dyn FnMut(&Difference) -> io::Result<()>,
-    layout: Layout,
-    budget: Budget,
-    known: Known,
+    on_difference: &'a mut dyn FnMut(&Difference) -> io::Result<()>,
+    layout: LayoutDifferences,
+    budget: ContentBudget,
+    explained: Explained,
 }
 
 impl Comparison<'_> {
@@ -93,38 +110,38 @@ impl Comparison<'_> {
         self.compare_provenance()?;
         self.compare_trees()?;
         for side in [&mut self.a, &mut self.b] {
-            side.meet_reserved()?;
+            side.visit_nameless_inodes()?;
             side.owners.sort();
         }
         let mut layout = std::mem::take(&mut self.layout);
         layout.compare_tables(&self.a, &self.b);
-        if !layout.is_same() {
-            self.known.reasons.insert(Reason::Layout);
+        if !layout.is_empty() {
+            self.explained.causes.insert(Cause::Layout);
         }
         for difference in layout.into_differences() {
             self.report(&difference)?;
         }
-        for difference in bytes::compare(&mut self.a, &mut self.b, &self.known)? {
+        for difference in bytes::compare(&mut self.a, &mut self.b, &self.explained)? {
             self.report(&difference)?;
         }
         Ok(())
     }
 
     fn report(&mut self, difference: &Difference) -> Result<(), DiffError> {
-        let reason = match difference.section {
-            DiffSection::Superblock => Some(Reason::Superblock),
-            DiffSection::Provenance => Some(Reason::Provenance),
-            DiffSection::Tree => Some(Reason::Tree),
+        let cause = match difference.section {
+            DiffSection::Superblock => Some(Cause::Superblock),
+            DiffSection::Provenance => Some(Cause::Provenance),
+            DiffSection::Tree => Some(Cause::Tree),
             DiffSection::Layout | DiffSection::Bytes => None,
         };
-        self.known.reasons.extend(reason);
-        (self.found)(difference).map_err(DiffError::Report)
+        self.explained.causes.extend(cause);
+        (self.on_difference)(difference).map_err(DiffError::Report)
     }
 
     fn compare_superblocks(&mut self) -> Result<(), DiffError> {
         let fields = self.a.superblock_fields().into_iter().zip(self.b.superblock_fields());
         let mut differing: Vec<_> = fields.filter(|((_, a), (_, b))| a != b).collect();
-        // The checksum follows from the others, unless it is all that differs.
+        // The checksum follows from the other fields. It is shown only if it alone differs.
         if differing.len() > 1 {
             differing.retain(|((field, _), _)| *field != "checksum");
         }
@@ -133,7 +150,7 @@ impl Comparison<'_> {
         }
         for ((field, _), _) in &differing {
             if matches!(*field, "uuid" | "checksum_seed") {
-                self.known.reasons.insert(Reason::Checksums);
+                self.explained.causes.insert(Cause::Checksums);
             }
         }
         for ((field, a), (_, b)) in differing {
@@ -142,10 +159,11 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// A boot area that holds no provenance is left to the comparison of bytes.
+    /// Compares the provenance of the images. If a boot area holds anything else, the comparison of
+    /// bytes shows it.
     fn compare_provenance(&mut self) -> Result<(), DiffError> {
         let (a, b) = (self.a.read(Reader::boot_area)?, self.b.read(Reader::boot_area)?);
-        let (Some(a), Some(b)) = (provenance(&a), provenance(&b)) else {
+        let (Some(a), Some(b)) = (provenance_fields(&a), provenance_fields(&b)) else {
             return Ok(());
         };
         for (field, a, b) in [
@@ -161,24 +179,25 @@ impl Comparison<'_> {
     }
 }
 
-/// What a boot area says, field by field: nothing if it is empty; none if it says something else.
-fn provenance(area: &[u8; BOOT_AREA_LEN]) -> Option<Origin> {
+/// Decodes the provenance in a boot area. All fields are `None` if the area is empty. Returns
+/// `None` if it holds something other than a provenance.
+fn provenance_fields(area: &[u8; BOOT_AREA_LEN]) -> Option<ProvenanceFields> {
     if area.iter().all(|byte| *byte == 0) {
-        return Some(Origin::default());
+        return Some(ProvenanceFields::default());
     }
     let provenance = Provenance::decode(area).ok()??;
     let [digest, platform, version] = [Some(provenance.digest), provenance.platform, Some(provenance.version)]
         .map(|text| text.map(|text| printable(text.as_bytes())));
-    Some(Origin {
+    Some(ProvenanceFields {
         digest,
         platform,
         version,
     })
 }
 
-/// A provenance, or that there is none.
+/// Fields of a provenance; all `None` for an image without one.
 #[derive(Default)]
-struct Origin {
+struct ProvenanceFields {
     digest: Option<String>,
     platform: Option<String>,
     version: Option<String>,

@@ -1,4 +1,15 @@
-//! Why a build fails: what each stage says, joined.
+//! Errors of a build.
+
+// To add an error:
+//
+// 1. Add a variant to `BuildError`, or to `LayerFailure` for one layer, with the facts in its
+//    fields, the cause in `source`, and a message that names no flag.
+// 2. Give it a kind and a hint in the `impl` of `Failure` here. A hint refers to options by
+//    `Setting`; `layer::failure` defines settings, and `src/cli/hints.rs` their flags.
+// 3. The kind becomes `error.kind` of the command's JSON in `layer::failure::ErrorKind::as_str`.
+//    The exit code of every failed build is 1, or that of the signal that ended it
+//    (`src/cli/failure.rs`).
+// 4. Test kind and hint at the end of this file, and the command's messages in `tests/cli`.
 
 use std::error::Error;
 use std::fmt;
@@ -14,32 +25,32 @@ use crate::stage::StageError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 use layer::{DecodeError, LayerError, LayerErrorKind};
-use oci::host::{Untrusted, kind_of, make_directory_of};
+use oci::host::{Untrusted, io_error_kind, mkdir_hint};
 use oci::{Digest, DigestError, ImageError, Reference, StoreError};
 
 pub use oci::host::EntryKind;
 
-/// A disk image that could not be built. Nothing of it is left, and an existing file is as it was.
+/// A build that failed. It left no output, and an existing output is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The reference names no digest, so that it may mean another image tomorrow.
+    /// The reference is not pinned by digest, so it may refer to another image later.
     #[error("{reference} is not pinned by digest")]
     Mutable {
         /// The reference as given.
         reference: Box<Reference>,
-        /// What it means today, pinned; known of images on this machine only.
+        /// The reference pinned to its current digest, if known. Registries are not asked for it.
         pinned: Option<String>,
     },
-    /// Something is at the output's path that a file cannot replace.
+    /// The output's path is not that of a regular file.
     #[error("{} is a {found}, not a regular file", .path.display())]
     OutputNotAFile {
         /// The output's path.
         path: PathBuf,
-        /// The kind of what is there.
+        /// Type of the file at the path.
         found: EntryKind,
     },
-    /// The output's directory is not there.
+    /// The output's directory does not exist.
     #[error("could not create {}", .path.display())]
     NoDirectory {
         /// The output's path.
@@ -48,97 +59,98 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
-    /// The output could not be made, synced, read or named.
+    /// The output could not be created, synced, read or renamed.
     #[error("could not {action} {}", .path.display())]
     Output {
-        /// What was tried.
+        /// The action that failed.
         action: OutputAction,
         /// The output's path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The image was not found, not readable, or cannot be used.
+    /// The image was not found, could not be read, or is not supported.
     #[error("could not get {reference}")]
     Image {
         /// The reference as given.
         reference: Box<Reference>,
-        /// Why not.
+        /// The error of the image's source.
         #[source]
         source: ImageError,
     },
-    /// A layer cannot be trusted or applied.
+    /// A layer failed verification, or could not be applied.
     #[error("could not apply layer {number} of {count}, {digest}")]
     Layer {
-        /// Position from the bottom, from 1.
+        /// Position of the layer, from 1 for the lowest.
         number: usize,
-        /// How many layers there are.
+        /// Number of layers of the image.
         count: usize,
         /// Digest of its blob.
         digest: Digest,
-        /// Why not.
+        /// The error of the layer.
         #[source]
         source: Box<LayerFailure>,
     },
-    /// The image cannot run as a machine.
+    /// The init could not be installed for the image.
     #[error("could not prepare the image to run as a machine")]
     Guest(#[from] GuestError),
-    /// The file system could not be begun or completed.
+    /// The file system could not be started or completed.
     #[error("could not write the file system")]
     Format(#[from] FormatError),
-    /// E2fsprogs, which was asked for, does not make the image.
+    /// E2fsprogs, which the options ask for, did not make the image.
     #[error("could not build the image with mke2fs")]
     Mke2fs(#[from] Mke2fsError),
-    /// The tree could not be exported.
+    /// The tree could not be exported to a stage directory.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// The content needs a larger disk than one that is made to fit may be.
-    #[error("the disk would have {needed} bytes: at most {max} are allowed")]
+    /// A disk image that fits its content would exceed the limit on its size.
+    #[error("the disk image needs {needed} bytes: at most {max} are allowed")]
     DiskTooLarge {
-        /// Smallest size in bytes, in whole MiB, that would do.
+        /// Smallest sufficient size in bytes, a multiple of 1 MiB.
         needed: u64,
         /// The limit in bytes.
         max: u64,
     },
-    /// It was cancelled.
+    /// The build was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
 }
 
-/// What is wrong with a layer, or what went wrong with it.
+/// An error of one layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerFailure {
-    /// The source does not give the blob.
+    /// The source could not provide the blob.
     #[error(transparent)]
     Source(#[from] ImageError),
-    /// The blob is not the one that the manifest names.
-    #[error("the blob is damaged where it comes from")]
+    /// The blob at the source does not match its descriptor in the manifest.
+    #[error("the blob is damaged at its source")]
     Blob(#[source] DigestError),
-    /// The copy of the blob in the state directory was not the one that was downloaded, and is removed now.
-    #[error("the copy of the blob in the state directory was damaged, and is removed")]
-    Copy(#[source] DigestError),
-    /// The copy of the blob in the state directory could not be read, and is removed now.
-    #[error("the copy of the blob in the state directory could not be read, and is removed")]
+    /// The blob in the state directory did not match its digest, and was removed.
+    #[error("the cached blob in the state directory was damaged, and has been removed")]
+    DamagedCopy(#[source] DigestError),
+    /// The blob in the state directory could not be read, and was removed.
+    #[error("the cached blob in the state directory could not be read, and has been removed")]
     UnreadableCopy(#[source] io::Error),
-    /// The tar in the blob is not the one that the config names.
-    #[error("the content is not what the image's config promises (diff_id)")]
-    Content(#[source] DigestError),
+    /// The layer's tar does not match its diff ID in the image's config.
+    #[error("the layer's tar does not match its diff_id in the image's config")]
+    DiffId(#[source] DigestError),
     /// The blob could not be read to its end.
     #[error("could not read the layer to its end")]
     Read(#[source] io::Error),
     /// The compression of the blob is unknown or unreadable.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The tar could not be read, or its entries not be put into the file system.
+    /// The tar could not be read, or its entries could not be applied.
     #[error(transparent)]
     Apply(#[from] LayerError),
 }
 
 impl LayerFailure {
-    /// Whether nothing that the blob turns out to be would change it: there is none, or what it was written to is to blame.
-    pub(crate) fn is_final(&self) -> bool {
+    /// Returns whether the cause cannot be a damaged blob: the source has no blob, or the output
+    /// failed. Other errors are replaced by that of the blob, if the blob is damaged.
+    pub(crate) fn is_unrelated_to_blob(&self) -> bool {
         matches!(
             self,
             Self::Source(_)
@@ -150,17 +162,17 @@ impl LayerFailure {
     }
 }
 
-/// What was tried with the output file.
+/// Action on the output file that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutputAction {
-    /// Make a file in its directory.
+    /// Create a temporary file in its directory.
     Create,
-    /// Wait until its content is on the disk.
+    /// Wait until its content is on the disk (fsync).
     Sync,
-    /// Read it again, for its digest.
+    /// Read it, to compute its digest.
     Read,
-    /// Give it its name.
+    /// Rename the finished image to its path.
     Rename,
 }
 
@@ -170,21 +182,22 @@ impl fmt::Display for OutputAction {
             Self::Create => "create",
             Self::Sync => "sync",
             Self::Read => "read the finished image for",
-            Self::Rename => "put the finished image in the place of",
+            Self::Rename => "rename the finished image to",
         })
     }
 }
 
 impl BuildError {
-    /// How long to wait before the next attempt, in milliseconds, where the source says so.
+    /// Returns the time to wait before the next attempt, in milliseconds, if a registry gave one
+    /// (`Retry-After`).
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
         let wait = self.image_error()?.retry_after()?;
         Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Returns the bytes that an image would need to hold the content, and those that it has, if
-    /// the size that was asked for is too small.
+    /// Returns the size in bytes that the content needs, and the size of the image, if that is too
+    /// small.
     #[must_use]
     pub fn image_too_small(&self) -> Option<(u64, u64)> {
         let mut causes = iter::successors(self.source(), |&cause| cause.source());
@@ -194,14 +207,15 @@ impl BuildError {
         })
     }
 
-    /// Whether something was damaged in the state directory that is removed now, so that the same again succeeds.
-    pub(crate) fn is_repaired(&self) -> bool {
+    /// Returns whether a damaged file in the state directory caused the error. That file has been
+    /// removed, so another build can succeed.
+    pub(crate) fn removed_damaged_copy(&self) -> bool {
         let is_copy = matches!(self, Self::Layer { source, .. }
-            if matches!(**source, LayerFailure::Copy(_) | LayerFailure::UnreadableCopy(_)));
+            if matches!(**source, LayerFailure::DamagedCopy(_) | LayerFailure::UnreadableCopy(_)));
         is_copy || matches!(self.image_error(), Some(ImageError::Store(StoreError::Damaged { .. })))
     }
 
-    /// What the source says, if it is to blame.
+    /// Returns the error of the image's source, if that is the cause.
     fn image_error(&self) -> Option<&ImageError> {
         match self {
             Self::Image { source, .. } => Some(source),
@@ -221,7 +235,7 @@ impl Failure for BuildError {
             Self::DiskTooLarge { .. } => ErrorKind::LimitExceeded,
             Self::OutputNotAFile { .. } => ErrorKind::Conflict,
             Self::NoDirectory { .. } => ErrorKind::NotFound,
-            Self::Output { source, .. } => kind_of(source),
+            Self::Output { source, .. } => io_error_kind(source),
             Self::Image { source, .. } => source.kind(),
             Self::Layer { source, .. } => source.kind(),
             Self::Guest(error) => error.kind(),
@@ -238,7 +252,7 @@ impl Failure for BuildError {
                 .with(Setting::AllowMutable)
                 .and(" that it may change")
         };
-        let name = |text: &'static str| Hint::from(text).with(Setting::Output);
+        let choose = |text: &'static str| Hint::from(text).with(Setting::Output);
         Some(match self {
             Self::Mutable {
                 pinned: Some(pinned), ..
@@ -249,32 +263,33 @@ impl Failure for BuildError {
             ),
             Self::Mutable { pinned: None, .. } => accept("pin the image with @sha256:<digest>".into()).about(
                 Setting::AllowMutable,
-                "; the resolved_ref of a build with {} is pinned",
+                "; a build with {} reports the pinned reference as resolved_ref",
                 "",
             ),
             Self::OutputNotAFile { found, .. } => match found {
-                EntryKind::Directory => name("name a file in it"),
-                EntryKind::Symlink => name("name the file that it leads to").and(", or remove it"),
+                EntryKind::Directory => choose("choose a file in it"),
+                EntryKind::Symlink => choose("choose the file that it points to").and(", or remove it"),
                 EntryKind::BlockDevice | EntryKind::CharDevice => {
                     "build a file, and copy it to the device afterwards, for example with dd".into()
                 }
-                _ => name("name another file").and(", or remove it"),
+                _ => choose("choose another file").and(", or remove it"),
             },
-            Self::NoDirectory { path, .. } => make_directory_of(path),
+            Self::NoDirectory { path, .. } => mkdir_hint(path),
             Self::Output {
                 action: OutputAction::Rename,
                 path,
                 source,
             } if is_locked(source.kind()) => Hint::from(format!(
-                "close what has {} open, such as a virtual machine, and see that it is not read-only",
+                "close the program that has {} open, such as a virtual machine, and make sure that the file is not \
+                 read-only",
                 path.display()
             ))
-            .and(name("; or name another file")),
-            Self::Output { path, source, .. } => match (Untrusted::of(source), source.kind()) {
+            .and(choose("; or choose another file")),
+            Self::Output { path, source, .. } => match (Untrusted::from_error(source), source.kind()) {
                 (Some(refusal), _) => return refusal.output_hint(),
-                (None, io::ErrorKind::NotFound) => make_directory_of(path),
+                (None, io::ErrorKind::NotFound) => mkdir_hint(path),
                 (None, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                    name("name a file").and(" in a directory that you can write to")
+                    choose("choose a file").and(" in a directory that you can write to")
                 }
                 (None, kind) => return Hint::on_write(kind),
             },
@@ -290,8 +305,8 @@ impl Failure for BuildError {
     }
 }
 
-/// Returns whether a file could not be replaced because of what it is, rather than of where it is:
-/// on Windows one that is open, or read-only.
+/// Returns whether the file itself cannot be replaced, and not its directory written to: on
+/// Windows, a program has the file open, or the file is read-only.
 fn is_locked(kind: io::ErrorKind) -> bool {
     kind == io::ErrorKind::ResourceBusy || (cfg!(windows) && kind == io::ErrorKind::PermissionDenied)
 }
@@ -300,8 +315,8 @@ impl Failure for LayerFailure {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(error) => error.kind(),
-            Self::Blob(error) | Self::Content(error) => error.kind(),
-            Self::Copy(_) | Self::UnreadableCopy(_) => ErrorKind::Transient,
+            Self::Blob(error) | Self::DiffId(error) => error.kind(),
+            Self::DamagedCopy(_) | Self::UnreadableCopy(_) => ErrorKind::Transient,
             Self::Read(source) => source.kind().into(),
             Self::Decode(error) => error.kind(),
             Self::Apply(error) => error.kind(),
@@ -312,9 +327,9 @@ impl Failure for LayerFailure {
         match self {
             Self::Source(error) => error.hint(),
             Self::Blob(error) => error.hint(),
-            Self::Copy(_) | Self::UnreadableCopy(_) => Some(Hint::again()),
-            Self::Content(_) => {
-                Some("build the image again: it contradicts itself, so no other copy of it is better".into())
+            Self::DamagedCopy(_) | Self::UnreadableCopy(_) => Some(Hint::again()),
+            Self::DiffId(_) => {
+                Some("rebuild the OCI image: its layer and its config contradict each other, in every copy".into())
             }
             Self::Decode(error) => error.hint(),
             Self::Apply(error) => error.hint(),
@@ -357,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_full_wherever_it_is_noticed() {
+    fn full_disk_has_the_same_kind_in_every_error() {
         let full = [
             (io::ErrorKind::StorageFull, ErrorKind::StorageFull),
             (io::ErrorKind::QuotaExceeded, ErrorKind::StorageFull),
@@ -388,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_permanent_however_it_shows() {
+    fn damaged_layer_is_permanent_in_every_error() {
         let unreadable = || io::Error::from(io::ErrorKind::InvalidData);
         for error in [
             applying(LayerErrorKind::Read(unreadable())),
@@ -402,7 +417,7 @@ mod tests {
 
     #[cfg(feature = "registry")]
     #[test]
-    fn a_registry_that_is_busy_says_when_to_come_back() {
+    fn busy_registry_reports_when_to_retry() {
         use std::time::Duration;
 
         use oci::RegistryError;
@@ -426,13 +441,13 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_on_a_network_disk_may_come_back() {
+    fn timeout_while_reading_a_layer_is_transient() {
         let error = applying(LayerErrorKind::Read(io::ErrorKind::TimedOut.into()));
         assert_eq!(error.kind(), ErrorKind::Transient);
     }
 
     #[test]
-    fn what_this_program_cannot_do_is_unsupported() {
+    fn unsupported_layers_and_manifests() {
         for error in [
             layer(DecodeError::Unsupported { name: "xz" }),
             applying(LayerErrorKind::UnsupportedType {
@@ -448,7 +463,7 @@ mod tests {
         }
     }
     #[test]
-    fn an_image_that_is_too_small_says_what_it_needs() {
+    fn image_that_is_too_small_reports_the_size_needed() {
         let too_small = || FormatError::NoSpace {
             needed: 5 << 20,
             available: 1 << 20,

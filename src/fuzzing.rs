@@ -1,4 +1,5 @@
-//! Ways into what has no other, for the targets in `fuzz/`; only there with `--cfg fuzzing`.
+//! Public entry points to private code, for the fuzz targets in `fuzz/`. Compiled with
+//! `--cfg fuzzing` only.
 
 use ext4::Output;
 
@@ -6,11 +7,11 @@ use crate::guest::{Guest, GuestError, Init};
 use layer::RootfsBuilder;
 use oci::Image;
 
-/// Puts the init for an image into a tree.
+/// Installs the default init for an image in a tree.
 ///
 /// # Errors
 ///
-/// As a build does.
+/// [`GuestError`], as in a build.
 pub fn install_init<O: Output>(image: &Image, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
     Guest::new(&Init::default(), image)?.install(rootfs)
 }

@@ -1,14 +1,30 @@
-//! What an image needs to run as a machine: an init, which knows what to run and as whom.
+//! Installs an init in an image, so that the image boots as a virtual machine.
 //!
-//! A container engine reads the image's config, finds out who the user is, and makes the system calls. In a machine the init
-//! makes them (`guest/init`), so all that can be found out in the image is found out here, when it is built: what is wrong with
-//! it shows then, and not on a console.
+//! A container engine reads the image's config, resolves the user, and makes the system calls. In a
+//! machine, the init (`guest/init`) makes them. Everything that the image decides is decided here,
+//! when the image is built: who `User` is, which signal `StopSignal` names, what `PATH` and `HOME`
+//! are, and whether a shell for a command exists. So a faulty config fails the build with an error,
+//! instead of the boot with a line on a console.
+//!
+//! The init is one program for all images, since half of them have no shell. It is prebuilt
+//! (`init/`), since few machines have compilers for both architectures. `tests/init.rs` checks that
+//! its sources give exactly these bytes.
+//!
+//! How it boots:
+//!
+//! 1. The kernel starts the init as PID 1. `install.rs` put it into the image, with the mount
+//!    points and the working directory.
+//! 2. The init finds its configuration in memory: `program.rs` appended it as the program's last
+//!    segment. It mounts file systems, brings up the network, and starts the command.
+//! 3. When the command ends, the init kills all other processes, remounts the root read-only,
+//!    prints the exit status on the console, and powers off. The status comes last, so that power
+//!    can be cut once it is printed.
 
 mod accounts;
+mod command;
 mod error;
 mod install;
 mod path;
-mod process;
 mod program;
 mod signal;
 mod tmpfs;
@@ -21,26 +37,27 @@ use oci::{ExecutionConfig, Image};
 pub use error::GuestError;
 pub use path::{InitPath, InitPathError};
 
-/// The init that an image is to have. The default is at [`InitPath::DEFAULT`], and runs the command
-/// of the image.
+/// An init to install in an image. The default is at [`InitPath::DEFAULT`] and runs the command of
+/// the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Init {
-    /// Where in the image it will be.
+    /// Path of the init in the image.
     pub path: InitPath,
-    /// A command for `/bin/sh -c` in place of the image's own, without NUL.
+    /// Command for `/bin/sh -c` instead of the image's own, without NUL.
     pub exec: Option<Vec<u8>>,
 }
 
 impl Init {
-    /// An init at a path, for the command of the image.
+    /// Creates an init at a path, for the command of the image.
     #[must_use]
     pub fn new(path: InitPath) -> Self {
         Self { path, exec: None }
     }
 }
 
-/// An init that can be put into an image once its layers are there.
+/// An init for an image, checked against the image's config, to be installed once the layers are
+/// applied.
 #[derive(Debug)]
 pub struct Guest<'a> {
     init: &'a Init,
@@ -49,13 +66,13 @@ pub struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// The init for an image.
+    /// Creates the init for an image.
     ///
     /// # Errors
     ///
-    /// [`GuestError::Platform`] and [`GuestError::NoCommand`]: what shows before any layer is there.
+    /// [`GuestError::Platform`] and [`GuestError::NoCommand`], which do not depend on the layers.
     pub fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
-        let program = program::program(&image.platform).ok_or_else(|| GuestError::Platform {
+        let program = program::prebuilt_program(&image.platform).ok_or_else(|| GuestError::Platform {
             platform: Box::new(image.platform.clone()),
         })?;
         let execution = &image.config.execution;
@@ -69,11 +86,11 @@ impl<'a> Guest<'a> {
         })
     }
 
-    /// Puts the init into an image, and what it needs to be there.
+    /// Installs the init in the file system of the image, with the directories that it needs.
     ///
     /// # Errors
     ///
-    /// [`GuestError`]: the image lacks something, or has something in the way.
+    /// [`GuestError`]: the image lacks something that the init needs, or has something in the way.
     pub fn install<O: Output>(&self, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
         install::install(self, rootfs)
     }
@@ -86,7 +103,7 @@ mod tests {
     use super::*;
     use oci::{Config, Platform};
 
-    fn refused(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
+    fn refusal(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
         let config = json!({
             "os": "linux", "architecture": architecture, "config": execution, "rootfs": {"type": "layers"}
         });
@@ -101,15 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_boot_is_refused_before_any_layer_is_read() {
+    fn images_that_cannot_boot_are_refused_before_layers_are_read() {
         let command = json!({"Cmd": ["x"]});
-        assert!(refused("amd64", &command, None).is_none() && refused("arm64", &command, None).is_none());
-        let error = refused("riscv64", &command, None).unwrap();
+        assert!(refusal("amd64", &command, None).is_none() && refusal("arm64", &command, None).is_none());
+        let error = refusal("riscv64", &command, None).unwrap();
         assert!(matches!(error, GuestError::Platform { platform } if platform.architecture == "riscv64"));
         assert!(matches!(
-            refused("amd64", &json!({}), None),
+            refusal("amd64", &json!({}), None),
             Some(GuestError::NoCommand)
         ));
-        assert!(refused("amd64", &json!({}), Some(b"true".to_vec())).is_none());
+        assert!(refusal("amd64", &json!({}), Some(b"true".to_vec())).is_none());
     }
 }

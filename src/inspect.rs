@@ -1,4 +1,4 @@
-//! Looking into a disk image, on any host and without root: a file, or any [`ReadAt`].
+//! Inspection of a disk image, on any host and without root. The image is a file or any [`ReadAt`].
 //!
 //! ```
 //! use std::io::Read as _;
@@ -15,7 +15,7 @@
 //! let mut image = Vec::new();
 //! build_into(&options, &mut image, &Cancel::new())?;
 //!
-//! // A disk owns its reader; this one is a reference.
+//! // A disk image owns its reader, which here is a reference.
 //! let disk = DiskImage::new(&image)?;
 //! let mut text = String::new();
 //! disk.content(b"/etc/motd")?.read_to_string(&mut text)?;
@@ -30,7 +30,7 @@
 mod content;
 mod copy;
 mod error;
-mod listed;
+mod listed_entry;
 mod summary;
 
 use std::fmt;
@@ -49,10 +49,10 @@ use oci::host::open_disk;
 pub use content::FileContent;
 pub use copy::CopyError;
 pub use error::{InspectError, InspectReason};
-pub use listed::ListedEntry;
+pub use listed_entry::ListedEntry;
 pub use summary::DiskSummary;
 
-/// A disk image that is looked into.
+/// A disk image, open for reading.
 pub struct DiskImage<R = File> {
     path: Option<PathBuf>,
     reader: Arc<Reader<Cancellable<R>>>,
@@ -67,21 +67,21 @@ impl<R> fmt::Debug for DiskImage<R> {
 }
 
 impl DiskImage {
-    /// Opens a disk image, and reads its superblock, and its journal if that was not replayed.
+    /// Opens a disk image. Reads the superblock and, if the journal needs recovery, the journal.
     ///
     /// # Errors
     ///
-    /// [`InspectError`] if there is no file, or no file system in it.
+    /// [`InspectError`] if the file cannot be opened, or does not hold an ext4 file system.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, InspectError> {
         Self::open_until(path, &Cancel::new())
     }
 
-    /// As [`DiskImage::open`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
-    /// cancelled.
+    /// Opens a disk image like [`DiskImage::open`]. Once `cancel` is set, all reads fail with
+    /// [`InspectReason::Cancelled`].
     ///
     /// # Errors
     ///
-    /// As [`DiskImage::open`].
+    /// The errors of [`DiskImage::open`].
     pub fn open_until(path: impl AsRef<Path>, cancel: &Cancel) -> Result<Self, InspectError> {
         let path = path.as_ref();
         let file = open_disk(path).map_err(|error| InspectError::new(Some(path), InspectReason::Open(error)))?;
@@ -90,22 +90,22 @@ impl DiskImage {
 }
 
 impl<R: ReadAt> DiskImage<R> {
-    /// Looks into a disk image in memory, in a part of a file, or behind anything else that gives
-    /// bytes by position. Reads its superblock, and its journal if that was not replayed.
+    /// Opens a disk image in memory, in a part of a file, or behind any other [`ReadAt`]. Reads the
+    /// superblock and, if the journal needs recovery, the journal.
     ///
     /// # Errors
     ///
-    /// [`InspectError`] if the reader does not give its bytes, or there is no file system in them.
+    /// [`InspectError`] if the reader fails, or does not hold an ext4 file system.
     pub fn new(reader: R) -> Result<Self, InspectError> {
         Self::new_until(reader, &Cancel::new())
     }
 
-    /// As [`DiskImage::new`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
-    /// cancelled.
+    /// Opens a disk image like [`DiskImage::new`]. Once `cancel` is set, all reads fail with
+    /// [`InspectReason::Cancelled`].
     ///
     /// # Errors
     ///
-    /// As [`DiskImage::new`].
+    /// The errors of [`DiskImage::new`].
     pub fn new_until(reader: R, cancel: &Cancel) -> Result<Self, InspectError> {
         Self::read(reader, None, cancel)
     }
@@ -123,35 +123,37 @@ impl<R: ReadAt> DiskImage<R> {
         })
     }
 
-    /// Returns the reader of its file system, for all that is not here: extended attributes, walks,
-    /// files by their number.
+    /// Returns the reader of the file system, for what this type does not cover: extended
+    /// attributes, walks through the tree, and inodes by number.
     #[must_use]
     pub fn reader(&self) -> &Reader<impl ReadAt + use<R>> {
         &self.reader
     }
 
-    /// Returns what the superblock says of the whole file system.
+    /// Returns the facts in the superblock: size, free space, label, UUID, features.
     #[must_use]
     pub fn info(&self) -> SuperblockInfo {
         self.reader.info()
     }
 
-    /// What the disk image says of where it comes from, if it says anything.
+    /// Reads the record of the container image that the disk image was built from. Returns `None`
+    /// if the disk image has no such record.
     ///
     /// # Errors
     ///
-    /// [`InspectError`] if that is damaged.
+    /// [`InspectError`] if the record is damaged or cannot be read.
     pub fn provenance(&self) -> Result<Option<Provenance>, InspectError> {
         let provenance = || Ok(Provenance::decode(&self.reader.boot_area()?)?);
         provenance().map_err(|reason| InspectError::new(self.path.as_deref(), reason))
     }
 
-    /// Lists a directory without `.` and `..`, ordered by the bytes of the names; of any other file
-    /// that alone. Symlinks on the way are followed inside the disk image.
+    /// Lists the entries of a directory without `.` and `..`, ordered by the bytes of their names.
+    /// For any other file, returns that file alone. Symlinks are followed inside the disk image.
     ///
     /// # Errors
     ///
-    /// [`InspectError`] if there is no such path, or the file system is damaged or unknown.
+    /// [`InspectError`] if the path does not exist, or if the file system is damaged or
+    /// unsupported.
     pub fn list(&self, path: &[u8]) -> Result<Vec<ListedEntry>, InspectError> {
         let list = || {
             let named = self.reader.lookup(path, Follow::No)?;
@@ -164,32 +166,34 @@ impl<R: ReadAt> DiskImage<R> {
             };
             let Some(directory) = directory.filter(Inode::is_directory) else {
                 let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-                return Ok(vec![self.listed(name.to_vec(), named)?]);
+                return Ok(vec![self.listed_entry(name.to_vec(), named)?]);
             };
             let entries = self.reader.read_dir(&directory)?.into_iter();
-            let entries = entries.map(|entry| self.listed(entry.name.into_vec(), self.reader.inode(entry.ino)?));
+            let entries = entries.map(|entry| self.listed_entry(entry.name.into_vec(), self.reader.inode(entry.ino)?));
             Ok(entries.collect::<Result<_, _>>()?)
         };
-        list().map_err(|source| at(self.path.as_deref(), path, source))
+        list().map_err(|source| path_error(self.path.as_deref(), path, source))
     }
 
-    /// Opens a regular file, apart from all others that are open. Symlinks are followed inside the
-    /// disk image.
+    /// Opens a regular file with a position of its own. Symlinks are followed inside the disk
+    /// image.
     ///
     /// # Errors
     ///
-    /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
+    /// [`InspectError`] if the path does not name a regular file, or if the file system is damaged
+    /// or unsupported.
     pub fn content(&self, path: &[u8]) -> Result<FileContent<R>, InspectError> {
         let open = || {
-            // The file that this opens borrows the reader.
+            // `open_file` returns a file that borrows the reader; this one has to own a share of
+            // it.
             let inode = self.reader.open_file(path)?.inode().clone();
             Ok(read::File::new(Arc::clone(&self.reader), &inode)?)
         };
-        let file = open().map_err(|source| at(self.path.as_deref(), path, source))?;
+        let file = open().map_err(|source| path_error(self.path.as_deref(), path, source))?;
         Ok(FileContent::new(self.path.clone(), path, file))
     }
 
-    fn listed(&self, name: Vec<u8>, inode: Inode) -> Result<ListedEntry, ReadError> {
+    fn listed_entry(&self, name: Vec<u8>, inode: Inode) -> Result<ListedEntry, ReadError> {
         let target = match inode.file_type {
             FileType::Symlink => Some(self.reader.read_link(&inode)?),
             _ => None,
@@ -198,8 +202,8 @@ impl<R: ReadAt> DiskImage<R> {
     }
 }
 
-/// The error that a path of a disk image leads to nothing that serves.
-fn at(image: Option<&Path>, path: &[u8], source: LookupError) -> InspectError {
+/// Returns the error about a path in a disk image.
+fn path_error(image: Option<&Path>, path: &[u8], source: LookupError) -> InspectError {
     let path = String::from_utf8_lossy(path).into_owned();
     InspectError::new(image, InspectReason::Path { path, source })
 }

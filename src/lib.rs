@@ -1,5 +1,5 @@
-//! Turns an OCI container image into a bootable ext4 disk image: in pure Rust, without root, mounts
-//! or `mke2fs`. The same image and options always give the same bytes.
+//! Builds bootable ext4 disk images from OCI container images, in Rust, without root, mounts or
+//! `mke2fs`. The same image and options always give the same bytes.
 //!
 //! ```
 //! use microagent::Cancel;
@@ -19,10 +19,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`rootfs::build`] writes a file instead, which appears when it is whole, and
-//! [`rootfs::build_async`] does so on a thread of its own. The programs in `examples/` show
-//! progress and cancellation (`build.rs`), a block device (`into_device.rs`), and looking into an
-//! image (`inspect.rs`).
+//! [`rootfs::build`] writes a file, which appears when it is complete. [`rootfs::build_async`] does
+//! the same on a new thread. The programs in `examples/` show progress and cancellation
+//! (`build.rs`), a block device (`into_device.rs`), and how to inspect an image (`inspect.rs`).
 //!
 //! # Modules
 //!
@@ -30,37 +29,37 @@
 //! |---|---|
 //! | [`rootfs`] | builds a disk image: options, report, the identity of the file system |
 //! | [`guest`] | the init that makes an image bootable |
-//! | [`provenance`] | the record in a disk image of what it was built from |
-//! | [`inspect`], [`verify`], [`diff`] | look into disk images, check and compare them |
+//! | [`provenance`] | the record in a disk image that names the OCI image it was built from |
+//! | [`inspect`], [`verify`], [`diff`] | read, check and compare disk images |
 //! | [`stage`] | exports the tree of a disk image to files |
-//! | [`mke2fs`] | builds with the mke2fs of e2fsprogs |
+//! | [`mke2fs`] | errors of builds with the mke2fs of e2fsprogs |
 //! | [`oci`], [`layer`], [`mod@ext4`] | the crates below: image sources; layers, cancellation and kinds of errors; the file system |
 //!
 //! # Errors
 //!
-//! Each function has an error of its own, such as [`BuildError`](error::BuildError), with the facts
-//! in its variants and the causes in `source()`. All implement
-//! [`Failure`]: `kind()` is for programs, `hint()` for users.
+//! Each function returns an error type of its own, such as [`BuildError`](error::BuildError), with
+//! the facts in its variants and the cause in `source()`. All of them implement [`Failure`]:
+//! `kind()` is for programs, `hint()` for users.
 //!
 //! # Threads and runtimes
 //!
-//! Functions block their thread, and work inside of an asynchronous runtime: call
-//! [`rootfs::build_async`] there, and the others with `spawn_blocking` or the like. A
-//! [`Cancel`] ends them within moments, and [`BuildOptions::events`](rootfs::BuildOptions::events)
-//! reports phases, progress and warnings. No
-//! function handles signals or writes to standard output or error. The environment names proxies
-//! and, by [`BuildOptions::new`](rootfs::BuildOptions::new), the home directory.
+//! Functions block the calling thread. In an asynchronous runtime, call [`rootfs::build_async`],
+//! and the other functions with `spawn_blocking` or the like. A [`Cancel`] ends a function within
+//! moments. [`BuildOptions::events`](rootfs::BuildOptions::events) reports phases, progress and
+//! warnings. No function handles signals, or writes to standard output or error. The environment
+//! configures proxies and, for [`BuildOptions::new`](rootfs::BuildOptions::new), the home
+//! directory.
 //!
 //! # Events
 //!
-//! The crates emit [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and set
-//! no subscriber: decisions and timings at level info, requests at debug, pieces of downloads at
+//! The crates emit [`tracing`](https://docs.rs/tracing) events, without secrets, and set no
+//! subscriber. Decisions and timings have the level info, requests debug, and parts of downloads
 //! trace.
 //!
 //! # Speed of development builds
 //!
-//! Hashes and decompression take some 15 times longer without optimisation, and the profiles of a
-//! dependency do not reach the programs that use it. In the `Cargo.toml` of the program:
+//! Hashing and decompression take some 15 times longer without optimisation, and a program that
+//! uses this crate does not inherit its profiles. Add to the `Cargo.toml` of the program:
 //!
 //! ```toml
 //! [profile.dev.package."*"]
@@ -69,8 +68,9 @@
 //!
 //! # Limits
 //!
-//! Layers are untrusted, and limited by [`layer::Limits`]. The init runs on `amd64` and `arm64`;
-//! without it ([`BuildOptions::init`](rootfs::BuildOptions::init)), any platform is built.
+//! Layers are untrusted, and limited by [`layer::Limits`]. The init runs on `amd64` and `arm64`.
+//! Without an init ([`BuildOptions::init`](rootfs::BuildOptions::init)), images for any platform
+//! can be built.
 
 pub mod diff;
 pub mod error;
@@ -87,5 +87,5 @@ pub mod verify;
 pub use layer::cancel::{Cancel, Cancelled};
 pub use layer::events::Events;
 pub use layer::failure::{ErrorKind, Failure, Hint};
-// In the version that the types of this crate are of.
+// Dependencies whose types are part of this crate's API.
 pub use {ext4, layer, oci, uuid};

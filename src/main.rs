@@ -1,4 +1,4 @@
-//! The `microagent` command.
+//! The `microagent` command, see `cli`.
 
 mod cli;
 

@@ -1,11 +1,21 @@
-//! What a disk image says of where it comes from, in the 1,024 bytes before its superblock.
+//! Provenance record: the OCI image that a disk image was built from.
 //!
-//! No path of the image shows it, and neither Linux nor e2fsprogs ever touches these bytes, so that it survives use, checks
-//! and growth; a boot loader that is written there takes its place. The record is 16 bytes of magic, the length of the JSON
-//! and its CRC-32C as little-endian numbers of 4 bytes, the JSON, and zeros.
+//! The record is in the 1,024 bytes before the superblock, the boot area of ext4, which Linux,
+//! e2fsck and resize2fs do not touch. So it is part of no path, and survives mounts, checks and
+//! growth. A boot loader overwrites it. An extended attribute of the root would be part of the
+//! tree, and the kernel may change the fields of the superblock.
 //!
-//! It holds nothing but what follows from the digest of the manifest, and the version of this program: the reference is not
-//! in it, because the same image has many, in registries, mirrors and layouts, and gives the same bytes from each.
+//! | offset | length | content |
+//! |---|---|---|
+//! | 0 | 16 | magic: `microagent/ext4` and a line feed |
+//! | 16 | 4 | length of the JSON, little-endian |
+//! | 20 | 4 | CRC-32C of the JSON, little-endian |
+//! | 24 | length | JSON of a [`Provenance`] |
+//! | | | zeros |
+//!
+//! The record depends on the manifest's digest, on the platform and on the version of this program.
+//! The reference of the image is not part of it: the same image from a registry, a mirror or a
+//! layout has several references, and must give the same bytes.
 
 use std::error::Error;
 
@@ -15,33 +25,33 @@ use serde::{Deserialize, Serialize};
 use layer::failure::{ErrorKind, Failure, Hint};
 use oci::Image;
 
-/// What a record begins with.
+/// First bytes of a record.
 const MAGIC: &[u8; 16] = b"microagent/ext4\n";
-/// Where the JSON begins.
+/// Offset of the JSON in a record.
 const JSON_START: usize = MAGIC.len() + 8;
 
-/// Which image a disk image was built of, and by what.
+/// The OCI image that a disk image was built from, and the version of the program that built it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Provenance {
     /// Digest of the platform's manifest, as text.
     pub digest: String,
-    /// The platform that the image's config names, such as `linux/arm64`, or where it names none,
-    /// the one that the image was taken for; none if it names one that cannot be.
+    /// Platform in the image's config, such as `linux/arm64`. If the config has none, the platform
+    /// that the image was resolved for. `None` if the config's platform is invalid.
     pub platform: Option<String>,
     /// Version of the program that built it, such as `0.1.0`.
     pub version: String,
 }
 
-/// A record that is there and cannot be read.
+/// A record that exists but cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProvenanceError {
-    /// Its length or checksum is wrong.
+    /// The record's length or checksum is wrong.
     #[error("the record is damaged")]
     Damaged,
-    /// It is whole, and not of a form that this version knows.
-    #[error("the record has an unknown form")]
+    /// The record is intact, but this version does not know its format.
+    #[error("the record has an unknown format")]
     Unknown(#[source] Box<dyn Error + Send + Sync>),
 }
 
@@ -56,13 +66,13 @@ impl Failure for ProvenanceError {
     fn hint(&self) -> Option<Hint> {
         Some(match self {
             Self::Damaged => Hint::verify(),
-            Self::Unknown(_) => "look into it with the version that built it".into(),
+            Self::Unknown(_) => "inspect it with the version that built it".into(),
         })
     }
 }
 
 impl Provenance {
-    /// The record of a disk image that this version makes of an image.
+    /// Returns the record for a disk image that this version builds from an image.
     #[must_use]
     pub fn of(image: &Image) -> Self {
         Self {
@@ -76,12 +86,12 @@ impl Provenance {
         }
     }
 
-    /// Returns the bytes before the superblock, for
-    /// [`Options::boot_area`](ext4::Options::boot_area).
+    /// Encodes the record for the bytes before the superblock
+    /// ([`Options::boot_area`](ext4::Options::boot_area)).
     ///
     /// # Panics
     ///
-    /// Panics if the texts have more than some 900 bytes; digests and platforms never do.
+    /// If the fields together exceed some 900 bytes, which digests and platforms never do.
     #[must_use]
     pub fn encode(&self) -> [u8; BOOT_AREA_LEN] {
         let json = serde_json::to_vec(self).expect("strings become JSON");
@@ -94,11 +104,11 @@ impl Provenance {
         area
     }
 
-    /// What the bytes before the superblock say; none if they hold no record.
+    /// Decodes the bytes before the superblock. Returns `None` if they do not start with the magic.
     ///
     /// # Errors
     ///
-    /// [`ProvenanceError`] if there is one that cannot be read.
+    /// [`ProvenanceError`] if the record is damaged or of an unknown format.
     pub fn decode(area: &[u8; BOOT_AREA_LEN]) -> Result<Option<Self>, ProvenanceError> {
         let Some(record) = area.strip_prefix(MAGIC) else {
             return Ok(None);
@@ -120,7 +130,7 @@ mod tests {
 
     fn provenance() -> Provenance {
         Provenance {
-            // The longest that there can be.
+            // The longest digest and platform.
             digest: format!("sha512:{}", "ab".repeat(64)),
             platform: Some(["x"; 3].map(|name| name.repeat(64)).join("/")),
             version: "0.1.0".to_owned(),
@@ -128,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_comes_back() {
+    fn a_record_survives_encoding() {
         assert_eq!(Provenance::decode(&provenance().encode()).unwrap(), Some(provenance()));
         assert_eq!(Provenance::decode(&[0; BOOT_AREA_LEN]).unwrap(), None);
     }
 
     #[test]
-    fn any_damage_is_noticed() {
+    fn damage_of_any_byte_is_detected() {
         let good = provenance().encode();
         let json_len = serde_json::to_vec(&provenance()).unwrap().len();
         let end = JSON_START + json_len;
@@ -152,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_form_is_an_error() {
+    fn a_record_of_another_format_is_an_error() {
         let json = b"{}";
         let mut area = [0; BOOT_AREA_LEN];
         area[..16].copy_from_slice(MAGIC);

@@ -1,4 +1,8 @@
-//! From an image reference to a disk image: the whole story.
+//! Builds a disk image from an OCI image reference.
+//!
+//! [`build`] resolves the image, pulls and applies its layers (`pipeline.rs`), installs the init,
+//! completes the file system, and publishes the file (`output.rs`). With the option `mke2fs`,
+//! e2fsprogs rebuilds the disk image before it is published ([`crate::mke2fs`]).
 
 mod background;
 mod event;
@@ -8,7 +12,7 @@ mod options;
 mod output;
 mod pipeline;
 mod report;
-mod stages;
+mod stage_directories;
 mod warning;
 mod write_back;
 
@@ -25,14 +29,14 @@ use tracing::{debug, info};
 
 use crate::error::LayerFailure;
 use crate::guest::{Guest, GuestError};
-use crate::mke2fs::{self, Mke2fs, Programs};
+use crate::mke2fs::{self, Mke2fsBuilder, Programs};
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable, Cancelled};
 use layer::{LayerOptions, Limits, RootfsBuilder};
 use oci::{Cache, Image, ImageError, Layer, Platform, Reference, Source, SourceOptions};
-use output::Pending;
+use output::PendingOutput;
 use pipeline::{ImageLayers, Pipeline};
-use stages::Stages;
+use stage_directories::StageDirectories;
 use write_back::WriteBack;
 
 pub use crate::error::BuildError;
@@ -42,30 +46,34 @@ pub use options::{BuildOptions, default_state_dir};
 pub use report::{AppliedLayer, BuildReport, Builder};
 pub use warning::Warning;
 
-/// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
+/// Limit on the attempts of a build after the first. Each follows the removal of one damaged blob
+/// from the state directory.
 const MAX_REPAIRS: usize = 100;
 
-/// Builds a disk image. The file appears when all of it is right, in place of an existing one; on
-/// any failure, all is as it was before.
+/// Builds a disk image in a file.
 ///
-/// Blocks its thread until it is done; [`build_async`] does not. Fails within moments once it is
-/// cancelled.
+/// The file appears at the path `output` when it is complete, and replaces an existing file there.
+/// If the build fails, the path is unchanged.
+///
+/// Blocks the calling thread; [`build_async`] does not. Ends within moments of a cancellation.
 ///
 /// # Errors
 ///
-/// [`BuildError`], by stage; [`BuildError::Cancelled`] once it is cancelled.
+/// [`BuildError`]; [`BuildError::Cancelled`] after a cancellation.
 pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) -> Result<BuildReport, BuildError> {
     let build = Build::new(options, cancel);
-    build.until_repaired(|found| build.build_file(output.as_ref(), found))
+    build.run_with_repairs(|resolved| build.build_file(output.as_ref(), resolved))
 }
 
-/// Builds a file system in any output: a block device, memory, or a part of a file. It gets the
-/// bytes that [`build`] gives a file; on a failure, it is left as it is then.
+/// Builds a file system in any output: a block device, memory, or a part of a file.
 ///
-/// A [`DeviceOutput`](ext4::DeviceOutput) takes [`Size::Fixed`] of its capacity in
-/// [`BuildOptions::file_system`]. If it is too small, [`BuildError::image_too_small`] says how
-/// large it has to be. Options that concern a file are not used: `mke2fs`, `digest`, `keep_stage`,
-/// `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
+/// The output receives the bytes that [`build`] writes to a file. After an error, its content is
+/// undefined.
+///
+/// For a [`DeviceOutput`](ext4::DeviceOutput), set the size in [`BuildOptions::file_system`] to
+/// [`Size::Fixed`] of its capacity. If that is too small, [`BuildError::image_too_small`] returns
+/// the size that is needed. Options for files are ignored: `mke2fs`, `digest`, `keep_stage`,
+/// `stage_snapshot` and `sync`. Blocks the calling thread, as [`build`] does.
 ///
 /// ```no_run
 /// use std::fs::File;
@@ -91,27 +99,27 @@ pub fn build_into(
     cancel: &Cancel,
 ) -> Result<BuildReport, BuildError> {
     let build = Build::new(options, cancel);
-    build.until_repaired(|found| {
-        build.refuse_mutable()?;
-        let (report, _) = build.write(found, output, &Arc::default())?;
+    build.run_with_repairs(|resolved| {
+        build.check_pinned()?;
+        let (report, _) = build.write_file_system(resolved, output, &Arc::default())?;
         Ok(report)
     })
 }
 
-/// One build on its way.
+/// A build in progress.
 struct Build<'a> {
     options: &'a BuildOptions,
     cancel: &'a Cancel,
-    /// Warnings for the report, from the current attempt.
+    /// Warnings of the current attempt, for the report.
     warnings: RefCell<Vec<Warning>>,
-    /// Warnings that were reported: a build that begins again has the same ones.
+    /// Warnings emitted as events in any attempt, so that each is emitted once.
     warned: RefCell<HashSet<Warning>>,
     /// The current phase, and when it began.
     phase: Cell<Option<(Phase, Instant)>>,
 }
 
-/// An image, where it was found.
-type Found = (Source, Image);
+/// A source, and the image that the reference resolved to in it.
+type ResolvedImage = (Source, Image);
 
 impl<'a> Build<'a> {
     fn new(options: &'a BuildOptions, cancel: &'a Cancel) -> Self {
@@ -124,8 +132,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Reports that a phase begins.
-    fn begin(&self, phase: Phase) {
+    /// Emits the event that a phase begins.
+    fn begin_phase(&self, phase: Phase) {
         self.end_phase();
         self.phase.set(Some((phase, Instant::now())));
         self.options.events.emit(|| Event::Phase(phase));
@@ -137,7 +145,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Takes warnings for the report, and reports those that were not reported before.
+    /// Adds warnings to the report, and emits each that was not emitted before.
     fn warn(&self, warnings: impl IntoIterator<Item = Warning>) {
         for warning in warnings {
             if self.warned.borrow_mut().insert(warning.clone()) {
@@ -147,66 +155,68 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Builds, and again as long as that only removed a damaged copy of a blob.
-    fn until_repaired(
+    /// Runs the build, and repeats it while an attempt fails because of a damaged blob in the state
+    /// directory. That attempt has removed the blob, and the next one downloads it again.
+    fn run_with_repairs(
         &self,
-        mut run: impl FnMut(&mut Option<Found>) -> Result<BuildReport, BuildError>,
+        mut run: impl FnMut(&mut Option<ResolvedImage>) -> Result<BuildReport, BuildError>,
     ) -> Result<BuildReport, BuildError> {
-        let mut found = None;
-        let mut result = run(&mut found);
+        let mut resolved = None;
+        let mut result = run(&mut resolved);
         for _ in 0..MAX_REPAIRS {
-            if result.as_ref().is_err_and(BuildError::is_repaired) {
-                found.take_if(|(source, _)| !source.is_local());
-                info!("builds again, as a damaged copy of a blob was removed");
+            if result.as_ref().is_err_and(BuildError::removed_damaged_copy) {
+                resolved.take_if(|(source, _)| !source.is_local());
+                info!("building again: a damaged blob was removed from the state directory");
                 self.warnings.borrow_mut().clear();
-                result = run(&mut found);
+                result = run(&mut resolved);
             }
         }
         self.end_phase();
-        // It may still be writing to the cache.
-        drop(found);
+        // The source may still write to the cache.
+        drop(resolved);
         self.trim_cache();
         let mut report = result.map_err(Cancelled::surface)?;
         report.warnings = self.warnings.take();
         Ok(report)
     }
 
-    /// Builds a file once, of the image that was found before, if there is one.
-    fn build_file(&self, output: &Path, found: &mut Option<Found>) -> Result<BuildReport, BuildError> {
+    /// Builds a file in one attempt. Uses the image in `resolved` if an earlier attempt resolved
+    /// it.
+    fn build_file(&self, output: &Path, resolved: &mut Option<ResolvedImage>) -> Result<BuildReport, BuildError> {
         let options = self.options;
-        self.refuse_mutable()?;
-        let (file, pending) = Pending::create(output)?;
+        self.check_pinned()?;
+        let (file, pending) = PendingOutput::create(output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
-        let mut stages = Stages::begin(options, output)?;
+        let mut stages = StageDirectories::create(options, output)?;
         let write_back = Arc::new(AtomicBool::new(false));
         let mut disk = WriteBack::new(file, &write_back);
-        let (mut report, format) = self.write(found, &mut disk, &write_back)?;
+        let (mut report, format) = self.write_file_system(resolved, &mut disk, &write_back)?;
         let file = disk.into_inner();
 
         let (file, pending) = match &programs {
             None => (file, pending),
             Some(programs) => {
-                self.begin(Phase::Mke2fs);
-                let (file, pending, summary) = self.rebuild(programs, &format, &file, &pending)?;
+                self.begin_phase(Phase::Mke2fs);
+                let (file, pending, summary) = self.build_with_mke2fs(programs, &format, &file, &pending)?;
                 report.builder = Builder::Mke2fs;
-                report.measure(summary);
+                report.set_sizes(summary);
                 (file, pending)
             }
         };
-        if !pending.has_holes() {
+        if !pending.is_sparse() {
             let path = output.to_owned();
             self.warn([Warning::NotSparse { path }]);
         }
         if options.sync {
-            self.begin(Phase::Sync);
+            self.begin_phase(Phase::Sync);
             pending.sync(&file)?;
         }
         if options.digest {
-            self.begin(Phase::Digest);
+            self.begin_phase(Phase::Digest);
             report.output_digest = Some(pending.digest(&file, self.cancel)?);
         }
-        if stages.are_wanted() {
-            self.begin(Phase::Export);
+        if !stages.is_empty() {
+            self.begin_phase(Phase::Export);
             stages.export(&file, self.cancel)?;
         }
         self.cancel.check()?;
@@ -219,32 +229,34 @@ impl<'a> Build<'a> {
         Ok(report)
     }
 
-    /// Writes the file system to an output, of the image that was found before, if there is one.
-    /// Returns also the options that the file system has.
-    fn write<O: Output + Send>(
+    /// Writes the file system to an output. Uses the image in `resolved`, or else resolves it.
+    ///
+    /// Sets `write_back` before the last layer is applied, if the options ask for an fsync. Returns
+    /// the options of the file system as well.
+    fn write_file_system<O: Output + Send>(
         &self,
-        found: &mut Option<Found>,
+        resolved: &mut Option<ResolvedImage>,
         output: &mut O,
         write_back: &AtomicBool,
     ) -> Result<(BuildReport, Options), BuildError> {
         let options = self.options;
-        let layers = if let Some((source, image)) = found {
+        let layers = if let Some((source, image)) = resolved {
             let layers = source.prefetch(&image.layers);
-            layers.map_err(|source| self.image_failure(source))?
+            layers.map_err(|source| self.image_error(source))?
         } else {
-            self.begin(Phase::Resolve);
-            let (source, (image, layers)) = self.find(Source::pull)?;
-            *found = Some((source, image));
+            self.begin_phase(Phase::Resolve);
+            let (source, (image, layers)) = self.open_source(Source::pull)?;
+            *resolved = Some((source, image));
             layers
         };
-        let (source, image) = found.as_ref().expect("it was pulled");
+        let (source, image) = resolved.as_ref().expect("the image was resolved above");
         self.warn_of_image(source, image);
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, image));
         let guest = guest.transpose()?;
 
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
-        let (size, limits) = limited(options.file_system.size, options.limits);
+        let (size, limits) = reconcile_limits(options.file_system.size, options.limits);
         let format = Options {
             size,
             uuid: uuid.into_bytes(),
@@ -252,14 +264,14 @@ impl<'a> Build<'a> {
             boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
-        self.begin(Phase::Layers);
+        self.begin_phase(Phase::Layers);
         info!(
             digest = %image.digest,
             platform = %image.platform,
             layers = layers.len(),
             threads = options.threads,
             %uuid,
-            "builds the image"
+            "building the disk image"
         );
         let layers = ImageLayers::new(source, &layers, self.cancel);
         let disk = Cancellable::new(output, self.cancel);
@@ -270,13 +282,13 @@ impl<'a> Build<'a> {
             let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
                 match guest.install(&mut rootfs) {
-                    // The output lost files of the image that the init needs. How large it has to
-                    // be for all of them is known in the end.
+                    // The output is too small, and lacks files of the image that the init needs.
+                    // `finish` fails too, with the size that all content needs.
                     Err(GuestError::Image(FormatError::NoSpace { .. })) => {}
                     installed => installed?,
                 }
             }
-            self.begin(Phase::Metadata);
+            self.begin_phase(Phase::Metadata);
             let max = match format.size {
                 Size::Fit(fit) => Some(fit.max),
                 Size::Fixed(_) => None,
@@ -304,44 +316,44 @@ impl<'a> Build<'a> {
         Ok((report, format))
     }
 
-    /// Reports what is unexpected of an image before its layers are read.
+    /// Reports warnings about an image that are known before its layers are read.
     fn warn_of_image(&self, source: &Source, image: &Image) {
         let config = image.config_platform.as_ref().map(|config| Warning::ConfigPlatform {
             listed: image.platform.clone(),
             config: config.clone(),
         });
-        let helper = source.skipped_credential_helper().cloned().map(Warning::UnaskedHelper);
+        let helper = source.skipped_credential_helper().cloned().map(Warning::IgnoredCredentialHelper);
         let platform = Warning::of_platform(&self.options.platform, &image.platform);
         self.warn([platform, config, helper].into_iter().flatten());
     }
 
-    /// Has mke2fs make what the native writer made.
-    fn rebuild(
+    /// Rebuilds the native disk image with e2fsprogs.
+    fn build_with_mke2fs(
         &self,
         programs: &Programs,
         format: &Options,
         native: &File,
-        pending: &Pending,
-    ) -> Result<(File, Pending, Summary), BuildError> {
-        let scratch = pending.scratch()?;
-        let mke2fs = Mke2fs {
+        pending: &PendingOutput,
+    ) -> Result<(File, PendingOutput, Summary), BuildError> {
+        let directory = pending.temp_directory()?;
+        let mke2fs = Mke2fsBuilder {
             programs,
             options: format,
-            scratch: scratch.directory(),
+            directory: directory.directory(),
             cancel: self.cancel,
         };
         let (file, summary) = mke2fs.build(native)?;
-        let pending = Pending::adopt(pending.target(), scratch.directory(), mke2fs::IMAGE.as_ref())?;
+        let pending = PendingOutput::from_file(pending.target(), directory.directory(), mke2fs::IMAGE_NAME.as_ref())?;
         Ok((file, pending, summary))
     }
 
-    /// Completes the file system, whose size may be what fits the content up to `max` bytes.
+    /// Completes the file system. `max` is the limit in bytes on a size that fits the content.
     fn finish<O: Output>(rootfs: RootfsBuilder<O>, max: Option<u64>) -> Result<Summary, BuildError> {
         let finished = rootfs.formatter.finish(rootfs.tree);
         finished
             .map(|(_, summary)| summary)
             .map_err(|error| match (error, max) {
-                // Less is available only in an output of a fixed size.
+                // If less than `max` is available, the output itself is too small.
                 (FormatError::NoSpace { needed, available }, Some(max)) if available >= max => {
                     BuildError::DiskTooLarge { needed, max }
                 }
@@ -349,17 +361,22 @@ impl<'a> Build<'a> {
             })
     }
 
-    /// Refuses a reference that may mean another image tomorrow, unless that is accepted.
-    fn refuse_mutable(&self) -> Result<(), BuildError> {
+    /// Checks that the reference is pinned by digest, or that the options accept any reference.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Mutable`], with the pinned reference if the image is local.
+    fn check_pinned(&self) -> Result<(), BuildError> {
         let reference = &self.options.image;
         if self.options.allow_mutable || reference.is_pinned() {
             return Ok(());
         }
         let pinned = match reference {
-            Reference::Layout(_) | Reference::Local(_) => {
-                self.find(Source::resolve).ok().map(|(_, image)| image.resolved_ref)
-            }
-            // A registry isn't asked for what is not allowed.
+            Reference::Layout(_) | Reference::Local(_) => self
+                .open_source(Source::resolve)
+                .ok()
+                .map(|(_, image)| image.resolved_ref),
+            // No request is sent for an image that is not allowed.
             _ => None,
         };
         Err(BuildError::Mutable {
@@ -368,15 +385,18 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Opens the source, and finds there the image for the platform.
-    fn find<T>(&self, find: impl Fn(&Source, &Platform) -> Result<T, ImageError>) -> Result<(Source, T), BuildError> {
+    /// Opens the source, and calls `find` with it and the platform.
+    fn open_source<T>(
+        &self,
+        find: impl Fn(&Source, &Platform) -> Result<T, ImageError>,
+    ) -> Result<(Source, T), BuildError> {
         let mut options = SourceOptions::new(&self.options.state_dir);
         #[cfg(feature = "registry")]
         {
             options.registry = self.options.registry.clone();
         }
         options.keep_unpacked = self.options.keep_unpacked;
-        let (_, limits) = limited(self.options.file_system.size, self.options.limits);
+        let (_, limits) = reconcile_limits(self.options.file_system.size, self.options.limits);
         options.max_download = limits.max_compressed();
         options.events = self.options.events.wrap(Event::from);
         options.cancel = self.cancel.clone();
@@ -385,24 +405,26 @@ impl<'a> Build<'a> {
             let found = find(&source, &self.options.platform)?;
             Ok((source, found))
         };
-        open().map_err(|source| self.image_failure(source))
+        open().map_err(|source| self.image_error(source))
     }
 
-    fn image_failure(&self, source: ImageError) -> BuildError {
+    fn image_error(&self, source: ImageError) -> BuildError {
         BuildError::Image {
             reference: Box::new(self.options.image.clone()),
             source,
         }
     }
 
-    /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.
+    /// Trims the cache to its limit. An error does not fail the build, since the next build trims
+    /// the cache again.
     fn trim_cache(&self) {
         if matches!(self.options.image, Reference::Registry(_)) || self.options.keep_unpacked {
             let _ = Cache::new(&self.options.state_dir).trim(self.options.cache_limit);
         }
     }
 
-    /// Applies the layers that the manifest lists, lowest first, each as it is best read.
+    /// Applies the layers, lowest first. `listed` has them as the manifest lists them, and `layers`
+    /// as the source reads them, for example from a cached tar.
     fn apply_layers<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
@@ -413,7 +435,7 @@ impl<'a> Build<'a> {
     ) -> Result<Vec<AppliedLayer>, BuildError> {
         let mut applied = Vec::with_capacity(listed.len());
         for (index, layer) in listed.iter().enumerate() {
-            // Nothing removes again what the last one writes.
+            // No later layer removes what the last one writes, see `write_back`.
             if index + 1 == listed.len() {
                 write_back.store(self.options.sync, Ordering::Relaxed);
             }
@@ -437,7 +459,7 @@ impl<'a> Build<'a> {
         Ok(applied)
     }
 
-    /// Applies a layer, and holds its blob against the digest in the manifest.
+    /// Applies a layer, and verifies its blob against the digest in the manifest.
     fn apply_layer<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
@@ -447,14 +469,15 @@ impl<'a> Build<'a> {
     ) -> Result<AppliedLayer, LayerFailure> {
         let (source, layer) = (layers.source, &layers.layers[index]);
         let applied = self.apply_tar(layers, pipeline, index, rootfs);
-        if applied.as_ref().is_err_and(LayerFailure::is_final) {
+        if applied.as_ref().is_err_and(LayerFailure::is_unrelated_to_blob) {
             return applied;
         }
-        // What is wrong with the content may come from a damaged blob, so that has the first word, after the source.
-        let end = pipeline.end(index);
+        // A damaged blob may cause any error in its content, so the blob's error takes precedence.
+        // An error of the download takes precedence over both.
+        let end = pipeline.finish_blob(index);
         source.wait_downloaded(layer)?;
         if let Err(error) = end.read {
-            // A cancellation says nothing of the copy.
+            // A cancelled read does not mean that the blob is damaged.
             if !Cancelled::caused(&error) && source.evict(layer)? {
                 return Err(LayerFailure::UnreadableCopy(error));
             }
@@ -462,12 +485,12 @@ impl<'a> Build<'a> {
         }
         match end.verdict {
             Ok(()) => applied,
-            Err(error) if source.evict(layer)? => Err(LayerFailure::Copy(error)),
+            Err(error) if source.evict(layer)? => Err(LayerFailure::DamagedCopy(error)),
             Err(error) => Err(LayerFailure::Blob(error)),
         }
     }
 
-    /// Applies the tar in a blob, and holds it against the digest in the config.
+    /// Applies the tar in a blob, and verifies it against the diff ID in the config.
     fn apply_tar<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
@@ -478,11 +501,11 @@ impl<'a> Build<'a> {
         let begun = Instant::now();
         let mut tar = pipeline.open(index)?;
         let mut options = LayerOptions::default();
-        options.newest = self.options.newest;
+        options.max_time = self.options.max_time;
         options.cancel = self.cancel.clone();
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
-        tar.finish().map_err(LayerFailure::Content)?;
+        tar.finish().map_err(LayerFailure::DiffId)?;
         let layer = &layers.layers[index];
         let (entries, elapsed_ms) = (summary.entry_count, begun.elapsed().as_millis());
         debug!(layer = %layer.digest, %compression, entries, elapsed_ms, "applied a layer");
@@ -495,8 +518,9 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Limits a disk that is made to fit; a size that was asked for limits the layers instead, if it is larger.
-fn limited(size: Size, limits: Limits) -> (Size, Limits) {
+/// Applies the limit on the content to a size that fits, and raises that limit to a fixed size that
+/// is larger.
+fn reconcile_limits(size: Size, limits: Limits) -> (Size, Limits) {
     match size {
         Size::Fit(fit) => {
             let max = fit.max.min(limits.size);

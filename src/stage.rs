@@ -1,9 +1,19 @@
-//! The tree of a disk image as files of the host: read from the image itself, so that it is what is really in it.
+//! Stages: the tree of a disk image, exported to a directory of the host.
 //!
-//! A stage is a directory with all that the user who exports can make and set, and a file beside it, with `.mtree` after the
-//! directory's name, that describes all of it: see [`mtree`]. As root on Linux the directory equals the image, entry
-//! by entry. Otherwise owners, setuid and setgid bits, devices, and attributes outside of `user.` are in the description
-//! alone; on Windows so is everything but directories, contents and times of files.
+//! A stage consists of a directory and, beside it, an mtree file with `.mtree` appended to the name
+//! of the directory. The directory holds everything that the current user can create and set. The
+//! mtree file describes the whole tree: see [`mtree`]. For root on Linux the directory equals the
+//! image, entry by entry. For other users, owners, setuid and setgid bits, devices, and attributes
+//! outside of `user.` are in the mtree file only. On Windows, only directories and the contents and
+//! times of files are in the directory.
+//!
+//! **A stage comes from the image**, not from the layers: it shows what a guest will see, or the
+//! export fails.
+//!
+//! **A stage appears only when it is complete.** It is created in a temporary directory that only
+//! its owner can enter, and gets its name at the end. Modes of directories are set last, deepest
+//! first. A file whose owner could not be set gets neither setuid nor setgid, because those bits
+//! would lend the rights of the user who exports.
 
 mod confined;
 mod error;
@@ -22,47 +32,49 @@ use tracing::info;
 
 pub use error::{StageError, StageReason, TargetAction};
 
-use confined::Root;
+use confined::ConfinedRoot;
 use export::Exporter;
 pub(crate) use export::Fidelity;
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, TempDirectory, parent_of};
+use oci::host::{DEFAULT_FILE_MODE, Directory, Identity, NewFile, Replace, TempDirectory, parent_of};
 pub(crate) use zeros::write_sparsely;
 
-/// A stage that is being made. Until it is kept, it is gone when this is dropped.
+/// A stage that is being created. Dropping it removes the stage, unless [`Stage::keep`] was called.
 #[derive(Debug)]
 pub(crate) struct Stage {
     target: PathBuf,
-    tree: Staged,
+    tree: ExportedTree,
     directory: TempDirectory,
-    description: Description,
+    mtree_file: MtreeFile,
 }
 
-/// The file that describes a stage.
+/// The mtree file of a stage.
 #[derive(Debug)]
-enum Description {
-    /// It has no name of its own yet.
-    New(File, NewFile),
-    /// It has its name, and loses it again unless the stage is kept.
+enum MtreeFile {
+    /// A file that does not have its name yet.
+    Unnamed(File, NewFile),
+    /// A file at its path, which is removed on drop.
     Named(PathBuf, Identity),
-    /// It stays, or could not be named.
-    Done,
+    /// No file to remove: the stage is kept, or publishing failed.
+    Released,
 }
 
-/// A directory with the files of an image, which is emptied when this is dropped, unless it is kept.
+/// A directory with the tree of an image. Dropping this empties the directory, unless it is kept.
 #[derive(Debug)]
-pub(crate) struct Staged {
-    root: Root,
+pub(crate) struct ExportedTree {
+    root: ConfinedRoot,
     kept: bool,
 }
 
-/// Exports all that is in an image to a directory, at a path where nothing is yet, and describes it
-/// in a file beside it, with `.mtree` after the directory's name. Both appear when they are whole.
+/// Exports the tree of an image to a new directory, with an mtree file beside it.
+///
+/// The mtree file has `.mtree` appended to the name of the directory. Both appear only when they
+/// are complete.
 ///
 /// # Errors
 ///
-/// [`StageError`] if something is there already or cannot be made, or the image cannot be read, or
-/// it is cancelled.
+/// [`StageError`] if one of the two exists or cannot be created, if the image cannot be read, or if
+/// the export is cancelled. Nothing is left behind then.
 pub fn export(image: impl ReadAt, directory: impl AsRef<Path>, cancel: &Cancel) -> Result<(), StageError> {
     let mut stage = Stage::begin(directory.as_ref())?;
     stage.export(image, cancel)?;
@@ -72,13 +84,14 @@ pub fn export(image: impl ReadAt, directory: impl AsRef<Path>, cancel: &Cancel) 
 }
 
 impl Stage {
-    /// Begins a stage at a path where nothing is yet.
+    /// Creates the temporary directory and mtree file of a stage. Fails if the path of either
+    /// exists.
     pub(crate) fn begin(target: &Path) -> Result<Self, StageError> {
         let begin = || {
             let Some(name) = target.file_name() else {
                 return Err(StageReason::Exists(target.to_owned()));
             };
-            // Without the slash that may be at its end.
+            // Removes a trailing slash.
             let target = target.with_file_name(name);
             let failed = |source: io::Error| StageReason::Target {
                 action: TargetAction::Begin,
@@ -86,28 +99,28 @@ impl Stage {
                 source,
             };
             let parent = Directory::open(parent_of(&target)).map_err(failed)?;
-            for path in [target.clone(), description_of(&target)] {
-                let name = path.file_name().expect("the target has one");
+            for path in [target.clone(), mtree_path(&target)] {
+                let name = path.file_name().expect("both paths have a file name");
                 if parent.entry(name).map_err(failed)?.is_some() {
                     return Err(StageReason::Exists(path));
                 }
             }
-            let (file, new) = NewFile::create(&description_of(&target), ANY_FILE).map_err(failed)?;
+            let (file, new) = NewFile::create(&mtree_path(&target), DEFAULT_FILE_MODE).map_err(failed)?;
             let directory = TempDirectory::create(&target).map_err(failed)?;
             Ok(Self {
-                tree: Staged::new(directory.directory()).map_err(failed)?,
+                tree: ExportedTree::new(directory.directory()).map_err(failed)?,
                 directory,
-                description: Description::New(file, new),
+                mtree_file: MtreeFile::Unnamed(file, new),
                 target,
             })
         };
         begin().map_err(|reason| reason.at(target))
     }
 
-    /// Exports all that is in an image.
+    /// Exports the tree of an image into the stage.
     pub(crate) fn export<R: ReadAt>(&mut self, image: R, cancel: &Cancel) -> Result<(), StageError> {
-        let file = match &self.description {
-            Description::New(file, _) => Some(BufWriter::new(file)),
+        let file = match &self.mtree_file {
+            MtreeFile::Unnamed(file, _) => Some(BufWriter::new(file)),
             _ => None,
         };
         let begun = Instant::now();
@@ -117,31 +130,32 @@ impl Stage {
         result.map_err(|reason| reason.at(&self.target))
     }
 
-    /// Gives directory and description their names. Both go again unless [`Stage::keep`] follows.
+    /// Renames the directory and the mtree file to their paths. Dropping the stage still removes
+    /// both, unless [`Stage::keep`] follows.
     pub(crate) fn publish(&mut self) -> Result<(), StageError> {
-        let description = std::mem::replace(&mut self.description, Description::Done);
+        let mtree_file = std::mem::replace(&mut self.mtree_file, MtreeFile::Released);
         let publish = || {
-            if let Description::New(file, new) = description {
-                let path = description_of(&self.target);
+            if let MtreeFile::Unnamed(file, new) = mtree_file {
+                let path = mtree_path(&self.target);
                 let publish = || {
                     let identity = Identity::of(&file)?;
                     new.publish(file, Replace::Nothing).map(|()| identity)
                 };
-                let identity = publish().map_err(|source| naming(path.clone(), source))?;
-                self.description = Description::Named(path, identity);
+                let identity = publish().map_err(|source| publish_error(path.clone(), source))?;
+                self.mtree_file = MtreeFile::Named(path, identity);
             }
-            let name = self.target.file_name().expect("it began with one");
+            let name = self.target.file_name().expect("the target has a file name");
             let renamed = self.directory.rename(name.to_owned());
-            renamed.map_err(|source| naming(self.target.clone(), source))
+            renamed.map_err(|source| publish_error(self.target.clone(), source))
         };
         publish().map_err(|reason| reason.at(&self.target))
     }
 
-    /// Leaves it where it is now, and says where that is.
+    /// Keeps the stage, and returns its path.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.tree.kept = true;
         self.directory.keep();
-        self.description = Description::Done;
+        self.mtree_file = MtreeFile::Released;
         self.target.clone()
     }
 }
@@ -149,63 +163,64 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.directory.hide();
-        if let Description::Named(path, identity) = &self.description {
+        if let MtreeFile::Named(path, identity) = &self.mtree_file {
             let remove = || {
                 let directory = Directory::open(parent_of(path))?;
-                let name = path.file_name().expect("it has the target's and an extension");
-                if directory.is(name, *identity)? {
+                let name = path.file_name().expect("the mtree file has a name");
+                if directory.entry_is(name, *identity)? {
                     directory.remove_file(name)?;
                 }
                 io::Result::Ok(())
             };
-            // The caller has the failure that led here, and no use for another one.
+            // The caller already has the error that led here.
             let _ = remove();
         }
     }
 }
 
-impl Staged {
-    /// Takes an empty directory.
+impl ExportedTree {
+    /// Wraps an empty directory.
     pub(crate) fn new(directory: &Directory) -> io::Result<Self> {
-        let root = Root::open(directory)?;
+        let root = ConfinedRoot::open(directory)?;
         Ok(Self { root, kept: false })
     }
 
-    /// Exports an image into it, with a file for the description.
+    /// Exports an image into the directory, and its mtree description into `mtree` if that is
+    /// `Some`.
     pub(crate) fn export<R: ReadAt>(
         &mut self,
         reader: &Reader<R>,
         fidelity: Fidelity,
-        description: Option<impl Write>,
+        mtree: Option<impl Write>,
         cancel: &Cancel,
     ) -> Result<(), StageReason> {
-        Exporter::new(reader, &self.root, fidelity, description, cancel).run()
+        Exporter::new(reader, &self.root, fidelity, mtree, cancel).run()
     }
 }
 
-impl Drop for Staged {
+impl Drop for ExportedTree {
     fn drop(&mut self) {
         if !self.kept {
-            self.root.clear();
+            self.root.remove_contents();
         }
     }
 }
 
-/// Returns the path of the description of a stage.
-fn description_of(target: &Path) -> PathBuf {
+/// Returns the path of the mtree file of a stage.
+fn mtree_path(target: &Path) -> PathBuf {
     let mut path = OsString::from(target);
     path.push(".mtree");
     path.into()
 }
 
-/// The stage that belongs to an output.
-pub(crate) fn beside(output: &Path) -> PathBuf {
+/// Returns the path of the stage for a disk image: its own path with `.stage` appended.
+pub(crate) fn stage_path(output: &Path) -> PathBuf {
     let mut path = OsString::from(output);
     path.push(".stage");
     path.into()
 }
 
-fn naming(path: PathBuf, source: io::Error) -> StageReason {
+fn publish_error(path: PathBuf, source: io::Error) -> StageReason {
     if source.kind() == io::ErrorKind::AlreadyExists {
         return StageReason::Exists(path);
     }
@@ -232,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_gone_unless_it_is_kept_even_with_its_name() {
+    fn a_stage_is_removed_unless_it_is_kept_even_once_published() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("stage");
         let publish = || {
@@ -253,7 +268,7 @@ mod tests {
         assert!(matches!(again.reason, StageReason::Exists(_)), "{again:?}");
         let other = home.path().join("other");
         export(Cursor::new(image()), &other, &Cancel::new()).unwrap();
-        let description = |target| fs::read(description_of(target)).unwrap();
+        let description = |target| fs::read(mtree_path(target)).unwrap();
         assert_eq!(description(&other), description(&target));
     }
 }

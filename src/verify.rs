@@ -1,4 +1,4 @@
-//! Checks of disk images: a file system without a fault, and the bytes that a digest names.
+//! Verification of disk images: the consistency of the file system, and the digest of the file.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,48 +14,49 @@ use layer::cancel::{Cancel, Cancellable};
 use oci::host;
 use oci::{Digest, DigestError};
 
-/// Result of checking a disk image.
+/// Result of verifying a disk image.
 ///
-/// Its JSON is that of the command `microagent rootfs verify`:
+/// Serializes to the JSON of `microagent rootfs verify`:
 ///
 /// | member | |
 /// |---|---|
-/// | `path` | [`path`](Self::path) as text, `null` of a reader |
+/// | `path` | [`path`](Self::path) as text, or `null` |
 /// | `clean` | [`is_clean`](Self::is_clean) |
 /// | `size_bytes` | [`size_bytes`](Self::size_bytes) |
-/// | `problems` | the mismatch, and the findings of [`report`](Self::report) |
-/// | `more_problems` | the number of findings that are left out |
+/// | `problems` | the [`mismatch`](Self::mismatch), then the findings of [`report`](Self::report) |
+/// | `more_problems` | number of findings beyond those listed |
 ///
-/// Each problem has `structure` and `problem` in words, and the names `structure_kind`, `code` and
-/// `severity`, which later versions keep. The mismatch is of the structure kind `file`, its code is
+/// Each problem has `structure` and `problem` in words, and `structure_kind`, `code` and `severity`
+/// as names that later versions keep. A digest mismatch has the structure kind `file` and the code
 /// `digest-mismatch`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Verdict {
-    /// Path of the disk image; `None` of a reader.
+    /// Path of the disk image; `None` if it is not a file.
     pub path: Option<PathBuf>,
-    /// All that is wrong with its file system.
+    /// Findings of the check of the file system.
     pub report: CheckReport,
     /// Size of the file in bytes.
     pub size_bytes: u64,
-    /// The digest that was expected, if it is another than that of the file.
+    /// Expected and actual digest, if they differ; `None` if they match or no digest was given.
     pub mismatch: Option<DigestError>,
 }
 
 impl Verdict {
-    /// Whether nothing is wrong with it.
+    /// Returns whether the check found nothing and the digest matches.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.report.is_clean() && self.mismatch.is_none()
     }
 }
 
-/// Checks the file system in a file, and that the file has a digest, if one is given.
+/// Checks the file system in a file. Compares the digest of the file with `digest`, if that is
+/// `Some`.
 ///
 /// # Errors
 ///
-/// [`InspectError`] if the file cannot be read, or holds no file system that this program knows, or
-/// it is cancelled.
+/// [`InspectError`] if the file cannot be read, if its file system is unsupported, or once `cancel`
+/// is set.
 pub fn verify(path: impl AsRef<Path>, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
     let path = path.as_ref();
     let verify = || {
@@ -86,12 +87,12 @@ pub fn verify(path: impl AsRef<Path>, digest: Option<&Digest>, cancel: &Cancel) 
     verify().map_err(|reason| InspectError::new(Some(path), reason))
 }
 
-/// As [`verify`], of a disk image in memory, in a part of a file, or behind anything else that
-/// gives bytes by position. For a digest, all of it is read, holes too.
+/// Verifies a disk image in memory, in a part of a file, or behind any other [`ReadAt`], like
+/// [`verify`]. To compute a digest, all bytes are read, including holes.
 ///
 /// # Errors
 ///
-/// As [`verify`].
+/// The errors of [`verify`].
 pub fn verify_reader(reader: impl ReadAt, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
     let verify = || {
         let reader = Cancellable::new(reader, cancel);
@@ -119,7 +120,7 @@ pub fn verify_reader(reader: impl ReadAt, digest: Option<&Digest>, cancel: &Canc
     verify().map_err(|reason| InspectError::new(None, reason))
 }
 
-/// All bytes of a reader in order.
+/// Reads all bytes of a reader in order.
 struct Sequential<'a, R> {
     reader: &'a R,
     position: u64,
@@ -172,7 +173,7 @@ impl JsonProblem {
         }
     }
 
-    /// The problem that a file has another digest.
+    /// Returns the problem for a file with another digest than expected.
     fn of_file(mismatch: &DigestError) -> Self {
         Self {
             structure: "the file".to_owned(),

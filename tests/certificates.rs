@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use support::layout::{TestLayout, digest};
 use support::program::{repository, rootfs_build};
 use support::registry::has_tools;
-use support::skip::say;
+use support::skip::print_uncaptured;
 use support::tools::output;
 
 const P256: &str = "ec -pkeyopt ec_paramgen_curve:prime256v1";
@@ -292,7 +292,7 @@ fn certificates_as_skopeo_takes_them() {
             }
         }
     }
-    say(&table);
+    print_uncaptured(&table);
     assert!(wrong.is_empty(), "{wrong}");
 }
 

@@ -299,7 +299,7 @@ fn the_same_tree_in_other_places_differs_in_its_layout_alone() {
 
     let mut paths = Vec::new();
     let mut every = DiffOptions::default();
-    every.every_place = true;
+    every.list_moved_files = true;
     diff(one.path(), other.path(), every, &Cancel::new(), &mut |difference| {
         paths.extend(difference.printable_path());
         Ok(())

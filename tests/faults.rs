@@ -26,8 +26,8 @@ use support::layout::TestLayout;
 use support::program::{program, succeed, target_directory};
 use support::server::Server;
 use support::single_image::{Layout, digest};
-use support::skip::{say, skip};
-use support::wait::is_soon;
+use support::skip::{print_uncaptured, skip};
+use support::wait::eventually;
 
 /// Errors that a call fails with.
 const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "ENOMEM"];
@@ -161,7 +161,7 @@ impl Scenario<'_> {
             .stderr(File::create(&stderr).unwrap());
         // strace would leave the command behind.
         let mut child = command.process_group(0).spawn().unwrap();
-        if !is_soon(|| child.try_wait().unwrap().is_some()) {
+        if !eventually(|| child.try_wait().unwrap().is_some()) {
             let group = format!("-{}", child.id());
             succeed(Command::new("kill").args(["-KILL", "--", &group]));
             child.wait().unwrap();
@@ -223,7 +223,7 @@ impl Scenario<'_> {
             bad.len(),
             bad.join("\n")
         );
-        say(&format!("{name}: {count} of {} faults\n", all.len()));
+        print_uncaptured(&format!("{name}: {count} of {} faults\n", all.len()));
     }
 }
 
@@ -315,7 +315,7 @@ fn judge(run: &Run, call: &str, before: &Files, good: &Run) -> Option<String> {
         Some(0) if run.out != good.out => Some(format!("another output: {}", difference(&good.out, &run.out))),
         Some(0) => None,
         Some(1) if message(&run.stderr).is_none() => Some("no message".to_owned()),
-        Some(1) if run.stderr.contains("all is done") && run.out == good.out => None,
+        Some(1) if run.stderr.contains("the command succeeded") && run.out == good.out => None,
         Some(1) => left(run, call, before, good),
         status => Some(format!("status {status:?}")),
     };

@@ -96,7 +96,7 @@ const VARIANTS: [(&str, Change); 18] = [
     }),
     ("reserved-percent-5", |options| options.file_system.reserved_percent = 5),
     ("source-date-epoch", |options| {
-        options.newest = Some(Timestamp::saturating(1_000_000_000, 0));
+        options.max_time = Some(Timestamp::saturating(1_000_000_000, 0));
     }),
     ("init", |options| options.init = Some(Init::default())),
     ("init-exec", |options| {

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use support::guest_workload::{fill, wear};
+use support::guest_workload::{fill, modify_files};
 use support::kernel::Mount;
-use support::oracles::{Oracles, compare, e2fsck};
+use support::oracles::{Oracles, compare_trees, e2fsck};
 use support::program::{latest, rig_image, rootfs_build, sample, sample_image, succeed};
 use support::registry::Registry;
 use support::skip::skip;
@@ -21,13 +21,13 @@ fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
     succeed(&mut rootfs_build(&latest(layout), architecture, &image));
     assert_eq!(e2fsck(&image), Ok(()), "as built");
 
-    let reference = oracles.reference(layout, architecture);
+    let reference = oracles.unpack_with_umoci(layout, architecture);
     let mount = Mount::read_only(&image);
-    assert_eq!(compare(&reference, mount.path()), Ok(()));
+    assert_eq!(compare_trees(&reference, mount.path()), Ok(()));
     mount.unmount();
 
     let mount = Mount::new(&image);
-    wear(mount.path());
+    modify_files(mount.path());
     mount.unmount();
     assert_eq!(e2fsck(&image), Ok(()), "after use");
 }
@@ -218,7 +218,7 @@ fn the_comparison_notices_every_kind_of_difference() {
         return;
     };
     let image = sample_image(oracles.scratch());
-    let reference = oracles.reference(&sample(), "amd64");
+    let reference = oracles.unpack_with_umoci(&sample(), "amd64");
     let changes = [
         (
             "content",
@@ -239,9 +239,9 @@ fn the_comparison_notices_every_kind_of_difference() {
     for (kind, change) in changes {
         let copy = oracles.copy(&image);
         let mount = Mount::new(&copy);
-        assert_eq!(compare(&reference, mount.path()), Ok(()));
+        assert_eq!(compare_trees(&reference, mount.path()), Ok(()));
         succeed(Command::new("sh").args(["-ec", change]).current_dir(mount.path()));
-        let differences = compare(&reference, mount.path()).expect_err(kind);
+        let differences = compare_trees(&reference, mount.path()).expect_err(kind);
         assert!(
             differences.contains(&format!("{kind}: /")),
             "no {kind} among {differences}"

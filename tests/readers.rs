@@ -159,18 +159,18 @@ fn errors_of_a_reader_name_no_path() {
     let nothing = DiskImage::new(&[0_u8; 4096][..]).unwrap_err();
     assert_eq!(
         text(nothing),
-        "could not look into the disk image: not an ext2, ext3 or ext4 file system"
+        "could not inspect the disk image: not an ext2, ext3 or ext4 file system"
     );
     let image = hello();
     let disk = DiskImage::new(&image).unwrap();
     assert_eq!(
         text(disk.list(b"/nothing").unwrap_err()),
-        "could not look into the disk image: could not read \"/nothing\" in it: there is no such file or directory"
+        "could not inspect the disk image: could not read \"/nothing\": no such file or directory"
     );
 
     let lost = DiskImage::new(store(&image, 0)).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::from(io::ErrorKind::ConnectionReset));
-    let expected = "could not look into the disk image: could not read the image at byte 1024: connection reset";
+    let expected = "could not inspect the disk image: could not read the image at byte 1024: connection reset";
     assert_eq!(text(lost), expected);
     // The requests of opening the file, and none for its content.
     let requests = (1..1000).find(|&requests| {
@@ -234,6 +234,6 @@ fn a_reader_is_verified_as_a_file_is() {
     }
 
     let error = verify_reader(store(&image, 1000), Some(&right), &cancel).unwrap_err();
-    let expected = "could not look into the disk image: could not read the image at byte ";
+    let expected = "could not inspect the disk image: could not read the image at byte ";
     assert!(chain(&error).starts_with(expected), "{}", chain(&error));
 }

@@ -81,7 +81,7 @@ impl Home {
         command
             .current_dir(self.directory.path())
             .env("HOME", self.directory.path());
-        let output = tools::within(&mut command, DEADLINE).unwrap();
+        let output = tools::output_within(&mut command, DEADLINE).unwrap();
         let output = output.unwrap_or_else(|| panic!("{limit} {arguments:?} hangs"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.signal(), None, "{limit} {arguments:?}: {said}");
@@ -234,7 +234,7 @@ fn an_image_that_promises_large_tables_takes_no_memory() {
             .arg(home.path("microagent"))
             .args(arguments);
         command.current_dir(home.directory.path());
-        let output = tools::within(&mut command, DEADLINE).unwrap();
+        let output = tools::output_within(&mut command, DEADLINE).unwrap();
         let output = output.unwrap_or_else(|| panic!("{arguments:?} hangs"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(

@@ -1,10 +1,10 @@
-"""Writes the sample image, an OCI layout for two platforms, into the directory given, and prints its digest.
+"""Writes the sample image, an OCI layout for two platforms, into a directory. Prints its digest.
 
 usage: python3 examples/make-hello [examples/hello]
 
-The image is small and hostile to sloppy readers: among some text files to look at, its layers hold what real images
-hold somewhere. The bytes depend on these sources alone: clock, umask, locale and the host's compression libraries have
-no say, so the digest in the README stays true.
+The image is small, and contains some text files and the difficult entries of real images. Its bytes
+depend on these sources alone, and not on the clock, the umask, the locale or the host's compression
+libraries, so that the digest in the README does not change.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ MEDIA = "application/vnd.oci.image."
 
 
 class Layout:
-    """An image layout as image-spec's image-layout.md has it."""
+    """An image layout (image-spec image-layout.md)."""
 
     def __init__(self, root):
         self.root = root
@@ -43,7 +43,7 @@ class Layout:
 
 
 def image(layout, shared, platform):
-    """One platform's manifest: the shared layers, and its own program on top."""
+    """Adds the manifest of a platform: the shared layers, and a layer with its program."""
     own = program_layer(platform["architecture"])
     layers = [*shared, (own, layout.blob("layer.v1.tar", own))]
     config = layout.document("config.v1+json", {
@@ -62,9 +62,9 @@ def image(layout, shared, platform):
 
 
 def shared_layers(layout):
-    """Tar and descriptor of each layer, one for each compression."""
+    """Adds the shared layers, one for each compression. Returns the tar and the descriptor of each."""
     first, second, third = first_layer(), second_layer(), third_layer()
-    # Neither a gzip member nor a zstd frame has to end where a tar entry does.
+    # A gzip member or a zstd frame may end within a tar entry.
     cut = len(first) // 2 + 100
     members = gzip_member(first[:cut]) + gzip_member(first[cut:])
     cut = len(second) // 2 + 100

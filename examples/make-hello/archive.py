@@ -1,10 +1,10 @@
-"""Tar entries byte by byte: POSIX.1-2017 pax headers, and the GNU long name that Docker's layers hold."""
+"""Tar entries byte by byte: POSIX.1-2017 pax headers, and GNU long names, as in Docker's layers."""
 
-NEW_YEAR = 1767225600  # 2026-01-01T00:00:00Z, the time of every entry that asks for no other
+NEW_YEAR = 1767225600  # 2026-01-01T00:00:00Z, the default time of entries
 
 
 def number(value, width):
-    """A header number: octal, or base-256 where octal is too narrow."""
+    """Encodes a number of a header: in octal, or in base 256 if it does not fit."""
     if 0 <= value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
     return (value & (256**width - 1) | 0x80 << 8 * (width - 1)).to_bytes(width, "big")
@@ -27,7 +27,7 @@ def padded(content):
 
 
 def records(pairs):
-    """PAX records: each starts with its own length in decimal, itself included."""
+    """Encodes PAX records. Each starts with its length in decimal, itself included."""
     out = b""
     for key, value in pairs:
         body = b" %s=%s\n" % (key, value)
@@ -39,7 +39,7 @@ def records(pairs):
 
 
 def entry(name, kind=b"0", content=b"", time=NEW_YEAR, target=b"", xattrs=None, pax=(), **fields):
-    """One entry: a PAX header where ustar has no room for something, then the header, then the content."""
+    """Returns an entry: a PAX header if a field does not fit ustar, the header, and the content."""
     extra = list(pax)
     if time != int(time) or time < 0:
         extra.append((b"mtime", str(time).encode()))
@@ -81,7 +81,7 @@ def gnu_long_name(name, content):
 
 
 def pax_sparse(name, size, offset, content):
-    """PAX sparse 1.0: the map is decimal lines in the first blocks of the content."""
+    """Returns a file of PAX sparse 1.0. Its map is decimal lines in the first blocks of content."""
     chart = padded(b"1\n%d\n%d\n" % (offset, len(content)))
     keys = [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"),
             (b"GNU.sparse.name", name), (b"GNU.sparse.realsize", b"%d" % size)]

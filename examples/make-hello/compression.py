@@ -1,4 +1,4 @@
-"""gzip and zstd made by hand: what a library writes changes with its version, and with it the digest."""
+"""gzip and zstd encoders. A library's output would change with its version, and so the digest."""
 
 import re
 import struct
@@ -6,7 +6,10 @@ import zlib
 
 
 def deflate(data):
-    """RFC 1951, one block of fixed Huffman codes; matches are found through the last place of each 3 bytes."""
+    """Compresses into one block of fixed Huffman codes (RFC 1951).
+
+    Finds matches by the last position of each three bytes.
+    """
     out, held, count = bytearray(), 0, 0
 
     def put(value, width):
@@ -32,7 +35,10 @@ def deflate(data):
             put_code(0xC0 + symbol - 280, 8)
 
     def split(value, steps):
-        """`value` as a code and its extra bits, where codes come `steps` for each number of extra bits."""
+        """Splits `value` into a code, the number of extra bits, and their value.
+
+        There are `steps` codes for each number of extra bits.
+        """
         extra = max(value.bit_length() - steps.bit_length(), 0)
         return extra * steps + (value >> extra), extra, value & ((1 << extra) - 1)
 
@@ -66,7 +72,7 @@ def gzip_member(data):
 
 
 def zstd_frame(data):
-    """RFC 8878 with raw and run-length blocks: a tar is mostly runs of zeros."""
+    """Compresses into raw and run-length blocks (RFC 8878): a tar is mostly runs of zeros."""
     blocks, at = [], 0
     for run in re.finditer(rb"(.)\1{15,}", data, re.DOTALL):
         if run.start() > at:

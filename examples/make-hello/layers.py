@@ -1,4 +1,4 @@
-"""What the layers of the sample hold: a small root file system, and what builders get wrong."""
+"""The layers of the sample image: a small root file system, and changes that builders get wrong."""
 
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ STORY = [
 
 
 def first_layer():
-    """A small root file system. Its `./` entry sets the root's own metadata."""
+    """Returns a small root file system. Its `./` entry sets the root's own metadata."""
     return tar(
         directory(b".", time=NEW_YEAR + Decimal("0.123456789")),
         *skeleton(),
@@ -65,7 +65,7 @@ def programs():
     yield hard_link(b"usr/bin/welcome", b"usr/bin/greet")
     yield hard_link(b"usr/bin/hi", b"./usr/bin/welcome")
     yield entry(b"usr/bin/become", content=b"#!/bin/sh\n# setuid\n", mode=0o4755)
-    # CAP_DAC_OVERRIDE and CAP_FOWNER together are the byte 0x0a, a line feed, inside a PAX record.
+    # CAP_DAC_OVERRIDE and CAP_FOWNER together are the byte 0x0a, a line feed in a PAX record.
     carried = {b"security.capability": capability(1 << 1 | 1 << 3)}
     yield entry(b"usr/bin/carry", content=b"#!/bin/sh\n# with capabilities\n", mode=0o755, xattrs=carried)
 
@@ -104,7 +104,7 @@ def data():
         ),
     }
     yield directory(b"srv/shared", 0o3775, owner=(0, 50), xattrs=acls)
-    # Too much for an inode, and the same twice: both files can share one attribute block.
+    # Too large for an inode, and equal, so that both files can share an attribute block.
     large = {b"user.origin": b"the first layer", b"user.story": b"once upon a time " * 60}
     yield entry(b"srv/shared/one", content=b"one\n", xattrs=large)
     yield entry(b"srv/shared/two", content=b"two\n", xattrs=large)
@@ -122,7 +122,7 @@ def home():
 
 
 def second_layer():
-    """Changes of every kind to what the first layer holds."""
+    """Returns changes of every kind to the first layer."""
     return tar(
         whiteout(b"usr/share/doc/hello/README"),
         entry(b"usr/share/doc/hello/layers", content=b"".join(STORY[:2]), time=NEW_YEAR + Decimal("0.999999999")),
@@ -142,7 +142,7 @@ def second_layer():
 
 
 def third_layer():
-    """Links into the layers below, and a name said the GNU way."""
+    """Returns links into the lower layers, and a GNU long name."""
     return tar(
         hard_link(b"usr/bin/hello-again", b"usr/bin/welcome"),
         gnu_long_name(b"home/ana/" + b"g" * 120 + b".txt", b"a long name\n"),
@@ -151,7 +151,7 @@ def third_layer():
 
 
 def program_layer(architecture):
-    """The only layer that the platforms do not share."""
+    """Returns the only layer that the platforms do not share."""
     return tar(
         entry(b"bin/hello", content=program(architecture), mode=0o755),
         symlink(b"sbin/init", b"../bin/hello"),

@@ -1,4 +1,4 @@
-"""A program for each platform, without an assembler or a C library."""
+"""The program of each platform, in machine code."""
 
 import struct
 
@@ -29,7 +29,7 @@ ELF_MACHINE = {"amd64": 62, "arm64": 183}
 
 
 def program(architecture):
-    """A static ELF executable without a C library: it says hello, and ends."""
+    """Returns a static ELF executable without a C library, which prints a greeting and exits."""
     body = CODE[architecture] + HELLO
     base, start = 0x400000, 0x78
     return (

@@ -1,4 +1,4 @@
-"""Values of extended attributes as getxattr and tar know them."""
+"""Values of extended attributes, in the form of getxattr(2) and tar."""
 
 import struct
 
@@ -7,10 +7,10 @@ NO_ID = 0xFFFFFFFF
 
 
 def capability(permitted):
-    """`security.capability`, VFS_CAP_REVISION_2 with the effective flag."""
+    """Returns a value of `security.capability`: VFS_CAP_REVISION_2 with the effective flag."""
     return struct.pack("<5I", 0x02000001, permitted, 0, 0, 0)
 
 
 def acl(*rules):
-    """`system.posix_acl_*` as getxattr and tar know it: version 2 and 8-byte entries of tag, permissions, id."""
+    """Returns a `system.posix_acl_*`: version 2, and 8-byte entries of tag, permissions, id."""
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *rule) for rule in rules)

@@ -1,6 +1,6 @@
-//! Makes an empty file system of a size, in a new file: `cargo run --example empty <MiB> <image>`.
+//! Creates an empty file system in a new file: `cargo run --example empty <MiB> <image>`.
 
-#![expect(clippy::print_stdout, reason = "an example that says what it did")]
+#![expect(clippy::print_stdout, reason = "an example that prints its result")]
 
 use std::error::Error;
 use std::fs::File;
@@ -14,12 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mib: u64 = mib.parse()?;
     let options = Options {
-        size: Size::Fixed(mib.checked_mul(1 << 20).ok_or("no file is so large")?),
+        size: Size::Fixed(mib.checked_mul(1 << 20).ok_or("the size is too large")?),
         label: Label::new("empty")?,
-        // The same bytes every time; give each image a UUID of its own, at random or from what is in it.
+        // A constant UUID makes images reproducible. Give each image its own UUID, random or
+        // derived from its content.
         ..Options::new(*b"an empty example")
     };
-    // For a block device there is `DeviceOutput`.
+    // For a block device, use `DeviceOutput`.
     let output = File::options().read(true).write(true).create_new(true).open(image)?;
     let (output, summary) = Formatter::new(output, options)?.finish(Tree::default())?;
     output.sync_all()?;

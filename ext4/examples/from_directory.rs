@@ -1,7 +1,9 @@
-//! Makes an image of a directory: `cargo run --example from_directory <directory> <image>`.
-//! Files keep permissions and time of change and belong to root; what is no file, directory or symlink is refused.
+//! Creates an image of a directory: `cargo run --example from_directory <directory> <image>`.
+//!
+//! Files keep their permissions and modification times, and are owned by root. Only files,
+//! directories and symlinks are supported.
 
-#![expect(clippy::print_stdout, reason = "an example that says what it did")]
+#![expect(clippy::print_stdout, reason = "an example that prints its result")]
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -26,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn copy(from: &Path, to: InodeId, tree: &mut Tree, formatter: &mut Formatter<File>) -> Result<(), Box<dyn Error>> {
     let mut entries = fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
-    // The order of the content in the image follows that of the calls.
+    // The order of the calls determines the order of the content in the image.
     entries.sort_by_key(fs::DirEntry::file_name);
     for (name, path) in entries.iter().map(|entry| (entry.file_name(), entry.path())) {
         let found = fs::symlink_metadata(&path)?;

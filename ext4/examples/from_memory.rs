@@ -1,6 +1,7 @@
-//! Makes an image of what is in memory, one file of each kind: `cargo run --example from_memory <image>`.
+//! Creates an image of files in memory, one of each kind:
+//! `cargo run --example from_memory <image>`.
 
-#![expect(clippy::print_stdout, reason = "an example that says what it did")]
+#![expect(clippy::print_stdout, reason = "an example that prints its result")]
 
 use std::error::Error;
 
@@ -9,7 +10,7 @@ use ext4::{Device, Directory, Fit, Formatter, InodeId, Kind, Metadata, Options, 
 fn main() -> Result<(), Box<dyn Error>> {
     let image = std::env::args_os().nth(1).ok_or("usage: from_memory <image>")?;
     let mut options = Options::new(*b"from memory only");
-    // As small as can be, with 4 MiB of free space.
+    // The smallest size with 4 MiB of free space.
     options.size = Size::Fit(Fit {
         free: 4 << 20,
         free_percent: 0,

@@ -1,4 +1,8 @@
-//! What the checksums of the format cover, and what they begin with ("Checksums" in the kernel's documentation).
+//! The bytes that each checksum of the format covers, and its seed ("Checksums" in the kernel's
+//! documentation).
+//!
+//! The writer stores these checksums in `seal.rs`, which lists the places of a new kind of
+//! structure. The reader verifies them.
 
 use std::mem::offset_of;
 
@@ -12,36 +16,37 @@ use crate::disk::superblock::Superblock;
 use crate::disk::xattr::XattrHeader;
 use crate::units::{BlockNr, Ino, hi16, lo16};
 
-/// State of a CRC32C over what has been summed up so far.
+/// State of a CRC32C over the bytes that it has processed.
 ///
-/// Ext4 leaves out the final inversion that the `crc32c` crate makes.
+/// The final inversion of the `crc32c` crate is undone, since ext4 does not use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seed(u32);
 
 impl Seed {
-    /// With nothing before it, as the superblock's checksum and those of the journal begin.
+    /// The empty state, with which the checksums of the superblock and of the journal start.
     pub(crate) const NONE: Self = Self(!0);
 
-    /// With what every checksum of the file system begins: that of its UUID.
+    /// The seed of all other checksums of the file system: the CRC32C of its UUID.
     pub(crate) fn of_uuid(uuid: &[u8; 16]) -> Self {
         Self::NONE.crc(uuid)
     }
 
-    /// With what the superblock says that every checksum begins (`metadata_csum_seed`).
+    /// The seed that the superblock stores, independent of the UUID (`metadata_csum_seed`).
     pub(crate) fn stored(seed: u32) -> Self {
         Self(seed)
     }
 
-    /// With what the checksums of an inode and of its blocks begin.
+    /// The seed of the checksums of an inode and of its blocks.
     pub(crate) fn of_inode(self, ino: Ino, generation: u32) -> Self {
         self.crc(&ino.0.to_le_bytes()).crc(&generation.to_le_bytes())
     }
 
+    /// Continues the CRC over `bytes`.
     pub(crate) fn crc(self, bytes: &[u8]) -> Self {
         Self(!crc32c::crc32c_append(!self.0, bytes))
     }
 
-    /// The sum itself.
+    /// The checksum.
     pub(crate) fn sum(self) -> u32 {
         self.0
     }
@@ -55,20 +60,22 @@ impl Seed {
     }
 }
 
-/// `s_checksum` covers all before it (`ext4_superblock_csum`).
+/// Checksum of a superblock, over all fields before `s_checksum` (`ext4_superblock_csum`).
 pub(crate) fn superblock(superblock: &Superblock) -> u32 {
     let covered = offset_of!(Superblock, checksum);
     Seed::NONE.crc(&superblock.as_bytes()[..covered]).sum()
 }
 
-/// `bg_checksum` is the low half of the sum over the group's number and the descriptor without it (`ext4_group_desc_csum`).
+/// `bg_checksum`: the low half of the checksum of the group's number and the descriptor, with this
+/// field as zeros (`ext4_group_desc_csum`).
 pub(crate) fn group_desc(descriptor: &[u8], seed: Seed, group: u32) -> u16 {
     let (before, after) = around_checksum(descriptor);
-    let sum = seed.crc(&group.to_le_bytes()).crc(before).crc(&[0; 2]);
-    sum.crc(after).low16()
+    let state = seed.crc(&group.to_le_bytes()).crc(before).crc(&[0; 2]);
+    state.crc(after).low16()
 }
 
-/// The same of file systems with `uninit_bg` and no other checksums: a CRC-16.
+/// `bg_checksum` of file systems with `uninit_bg` and without `metadata_csum`: a CRC-16 of the
+/// UUID, the group's number and the descriptor without this field.
 pub(crate) fn group_desc_crc16(descriptor: &[u8], uuid: &[u8; 16], group: u32) -> u16 {
     let (before, after) = around_checksum(descriptor);
     [uuid, &group.to_le_bytes()[..], before, after]
@@ -76,33 +83,38 @@ pub(crate) fn group_desc_crc16(descriptor: &[u8], uuid: &[u8; 16], group: u32) -
         .fold(!0, crc16)
 }
 
+/// The bytes of a group descriptor before and after its checksum.
 fn around_checksum(descriptor: &[u8]) -> (&[u8], &[u8]) {
     let (before, rest) = descriptor.split_at(offset_of!(GroupDesc, checksum));
     (before, &rest[2..])
 }
 
-fn crc16(sum: u16, bytes: &[u8]) -> u16 {
-    bytes.iter().fold(sum, |sum, &byte| {
-        (0..8).fold(sum ^ u16::from(byte), |sum, _| {
-            sum >> 1 ^ if sum & 1 == 1 { 0xA001 } else { 0 }
+/// Continues a CRC-16 over `bytes` (polynomial 0x8005 reflected, `crc16` of the kernel).
+fn crc16(crc: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(crc, |crc, &byte| {
+        (0..8).fold(crc ^ u16::from(byte), |crc, _| {
+            crc >> 1 ^ if crc & 1 == 1 { 0xA001 } else { 0 }
         })
     })
 }
 
-/// The sum covers the inode's number, its generation and all its bytes but the sum (`ext4_inode_csum`). Its high half is only
-/// there if `i_extra_isize` reaches so far.
+/// Checksum of an inode, over its bytes with the checksum fields as zeros (`ext4_inode_csum`).
+/// `seed` covers its number and generation. The field for the high half exists only if
+/// `i_extra_isize` includes it.
 pub(crate) fn inode(bytes: &[u8], has_high: bool, seed: Seed) -> Seed {
     const LO: usize = offset_of!(Inode, checksum_lo);
     const HI: usize = offset_of!(Inode, checksum_hi);
-    let sum = seed.crc(&bytes[..LO]).crc(&[0; 2]);
+    let state = seed.crc(&bytes[..LO]).crc(&[0; 2]);
     if has_high {
-        sum.crc(&bytes[LO + 2..HI]).crc(&[0; 2]).crc(&bytes[HI + 2..])
+        state.crc(&bytes[LO + 2..HI]).crc(&[0; 2]).crc(&bytes[HI + 2..])
     } else {
-        sum.crc(&bytes[LO + 2..])
+        state.crc(&bytes[LO + 2..])
     }
 }
 
-/// A block of an extent tree with room for so many entries: where the sum lies, and what it is (`ext4_extent_block_csum`).
+/// Checksum of a block of an extent tree with room for `max_entries` entries, after its offset in
+/// the block (`ext4_extent_block_csum`). Returns `None` if the checksum would lie beyond the
+/// block.
 pub(crate) fn extent_block(block: &[u8], max_entries: usize, inode: Seed) -> Option<(usize, u32)> {
     let tail = tail_offset(max_entries);
     let covered = block
@@ -111,31 +123,35 @@ pub(crate) fn extent_block(block: &[u8], max_entries: usize, inode: Seed) -> Opt
     Some((tail, inode.crc(covered).sum()))
 }
 
-/// A block of directory entries: the sum covers all before its tail (`ext4_dirblock_csum`).
+/// Checksum of a block of directory entries, over all bytes before its tail
+/// (`ext4_dirblock_csum`).
 pub(crate) fn directory_block(block: &[u8], inode: Seed) -> u32 {
     inode.crc(&block[..block.len() - size_of::<DirEntryTail>()]).sum()
 }
 
-/// A node of a directory's index, whose `count` entries begin at `entries`: the sum covers them, all before them, and what
-/// the tail holds before the sum (`ext4_dx_csum`).
+/// Checksum of a node of a directory index whose `count` entries begin at the byte `entries`
+/// (`ext4_dx_csum`). It covers all bytes up to the last entry, and the `reserved` bytes that
+/// precede the checksum in the tail.
 pub(crate) fn index_block(block: &[u8], entries: usize, count: usize, reserved: [u8; 4], inode: Seed) -> u32 {
-    let sum = inode.crc(&block[..entries + count * size_of::<IndexEntry>()]);
-    sum.crc(&reserved).crc(&[0; 4]).sum()
+    let state = inode.crc(&block[..entries + count * size_of::<IndexEntry>()]);
+    state.crc(&reserved).crc(&[0; 4]).sum()
 }
 
-/// A block of extended attributes: the sum begins with the block's number (`ext4_xattr_block_csum`).
+/// Checksum of a block of extended attributes, over its number and its bytes, with the checksum
+/// field as zeros (`ext4_xattr_block_csum`).
 pub(crate) fn xattr_block(block: &[u8], nr: BlockNr, seed: Seed) -> u32 {
     const FIELD: usize = offset_of!(XattrHeader, checksum);
-    let sum = seed.crc(&nr.0.to_le_bytes()).crc(&block[..FIELD]);
-    sum.crc(&[0; 4]).crc(&block[FIELD + 4..]).sum()
+    let state = seed.crc(&nr.0.to_le_bytes()).crc(&block[..FIELD]);
+    state.crc(&[0; 4]).crc(&block[FIELD + 4..]).sum()
 }
 
-/// A bitmap's first bytes, those that stand for something (`ext4_block_bitmap_csum_set`).
+/// Checksum of the bytes of a bitmap that represent blocks or inodes
+/// (`ext4_block_bitmap_csum_set`).
 pub(crate) fn bitmap(covered: &[u8], seed: Seed) -> u32 {
     seed.crc(covered).sum()
 }
 
-/// Hash of an attribute's value that has an inode of its own (`ext4_xattr_inode_hash`).
+/// Hash of an attribute's value that is stored in an attribute inode (`ext4_xattr_inode_hash`).
 pub(crate) fn value_hash(value: &[u8], seed: Seed) -> u32 {
     seed.crc(value).sum()
 }
@@ -151,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crc_16_is_that_of_ansi() {
+    fn crc16_of_the_check_string_is_the_ansi_value() {
         assert_eq!(crc16(0, b"123456789"), 0xBB3D);
     }
 }

@@ -1,31 +1,31 @@
-//! Content that is in the image.
+//! [`FileData`]: proof that content is in the image.
 
 use crate::origin::Origin;
 use crate::units::{BlockNr, BlockRange, Extent};
 
 /// Proof that the content of a file is in the image.
 ///
-/// Only a [`Formatter`](crate::Formatter) makes one, and takes none that another made. It is not
-/// `Clone`: each block belongs to one file, and hard links share an inode by construction. The
-/// default is the content of an empty file, of any image.
+/// Only a [`Formatter`](crate::Formatter) creates it, and it accepts only its own. It is not
+/// `Clone`, because each block belongs to one file; hard links share an inode instead. The default
+/// is the content of an empty file, which every formatter accepts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FileData {
     len: u64,
-    content: Content,
-    /// The formatter that wrote it; none for an empty file, and for what a formatter makes for
-    /// itself.
+    storage: Storage,
+    /// The formatter that wrote the content; none for an empty file, and for content that a
+    /// formatter creates for itself.
     origin: Origin,
 }
 
-/// Place of the bytes.
+/// Storage of the content.
 #[derive(Debug, PartialEq, Eq)]
-enum Content {
+enum Storage {
     Blocks(Vec<Extent>),
-    /// Bytes that need no block, because the inode will hold them; at least one.
+    /// At least one byte of content that needs no block, because the inode will hold it.
     Inline(Box<[u8]>),
 }
 
-impl Default for Content {
+impl Default for Storage {
     fn default() -> Self {
         Self::Blocks(Vec::new())
     }
@@ -38,66 +38,66 @@ impl FileData {
         self.len
     }
 
-    /// Whether the content has no bytes.
+    /// Returns whether the content is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where the blocks are, ascending in both the file and the image.
+    /// Returns the extents of the content, ascending in both the file and the image.
     #[must_use]
     pub fn extents(&self) -> &[Extent] {
-        match &self.content {
-            Content::Blocks(extents) => extents,
-            Content::Inline(_) => &[],
+        match &self.storage {
+            Storage::Blocks(extents) => extents,
+            Storage::Inline(_) => &[],
         }
     }
 
-    /// Content of at least one byte that the inode will hold.
-    pub(crate) fn in_inode(content: Box<[u8]>) -> Self {
+    /// Creates content of at least one byte that the inode will hold.
+    pub(crate) fn new_inline(content: Box<[u8]>) -> Self {
         Self {
             len: content.len() as u64,
-            content: Content::Inline(content),
+            storage: Storage::Inline(content),
             origin: Origin::NONE,
         }
     }
 
-    /// The content, if the inode holds it (`inline_data`).
+    /// The content, if the inode will hold it (`inline_data`).
     pub(crate) fn inline(&self) -> Option<&[u8]> {
-        match &self.content {
-            Content::Blocks(_) => None,
-            Content::Inline(bytes) => Some(bytes),
+        match &self.storage {
+            Storage::Blocks(_) => None,
+            Storage::Inline(bytes) => Some(bytes),
         }
     }
 
-    /// Content of `len` bytes, without any block yet.
+    /// Creates content of `len` bytes without any block.
     pub(crate) fn with_len(len: u64) -> Self {
         Self { len, ..Self::default() }
     }
 
-    /// The same content, written by this formatter.
+    /// Marks the content as written by the formatter `origin`.
     pub(crate) fn written_by(self, origin: Origin) -> Self {
         Self { origin, ..self }
     }
 
-    /// Returns whether an image of this formatter can have it: its own content, and that of an
+    /// Returns whether the formatter `origin` accepts the content: its own content, and that of an
     /// empty file.
-    pub(crate) fn is_from(&self, origin: Origin) -> bool {
+    pub(crate) fn was_written_by(&self, origin: Origin) -> bool {
         self.origin == origin || (self.origin == Origin::NONE && self.is_empty())
     }
 
-    /// Blocks that the content occupies.
+    /// Number of blocks that the content occupies.
     pub(crate) fn block_count(&self) -> u64 {
         self.extents().iter().map(|extent| u64::from(extent.count)).sum()
     }
 
-    /// Adds blocks at the end, to the last extent if they continue it.
+    /// Appends blocks, extending the last extent if they continue it.
     ///
     /// # Panics
     ///
     /// If the inode will hold the content.
-    pub(crate) fn push(&mut self, logical: u32, start: BlockNr, mut count: u64) {
-        let Content::Blocks(extents) = &mut self.content else {
+    pub(crate) fn push_blocks(&mut self, logical: u32, start: BlockNr, mut count: u64) {
+        let Storage::Blocks(extents) = &mut self.storage else {
             unreachable!("what lies in an inode gets no blocks");
         };
         let mut next = (logical, start);
@@ -120,20 +120,20 @@ impl FileData {
         }
     }
 
-    /// The blocks, without the content that is in them.
-    pub(crate) fn into_runs(self) -> impl Iterator<Item = BlockRange> {
-        let extents = match self.content {
-            Content::Blocks(extents) => extents,
-            Content::Inline(_) => Vec::new(),
+    /// The blocks that the content occupies.
+    pub(crate) fn into_ranges(self) -> impl Iterator<Item = BlockRange> {
+        let extents = match self.storage {
+            Storage::Blocks(extents) => extents,
+            Storage::Inline(_) => Vec::new(),
         };
         extents.into_iter().map(Extent::range)
     }
 
-    /// Takes the place of the extents away, to find another.
+    /// Removes and returns the extents, to allocate other blocks for the same content.
     pub(crate) fn take_extents(&mut self) -> Vec<Extent> {
-        match &mut self.content {
-            Content::Blocks(extents) => std::mem::take(extents),
-            Content::Inline(_) => Vec::new(),
+        match &mut self.storage {
+            Storage::Blocks(extents) => std::mem::take(extents),
+            Storage::Inline(_) => Vec::new(),
         }
     }
 }

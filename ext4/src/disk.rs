@@ -1,9 +1,15 @@
-//! The format as types with methods, one file for each page of the kernel's documentation
-//! (`Documentation/filesystems/ext4`): the one place that knows an offset, a bit, or a number in
-//! two fields.
+//! On-disk structures of ext4: one file for each page of the kernel's documentation
+//! (`Documentation/filesystems/ext4`). No other module knows an offset, a bit, or which numbers
+//! are split into two fields.
 //!
-//! Fields have the kernel's names without their prefix. All integers are little-endian but those of the journal, and no type
-//! has padding. Methods go through the fields that the disk splits, packs or counts in other units.
+//! Fields have the kernel's names without their prefix. All integers are little-endian, except
+//! those of the journal. No type has padding. Methods convert numbers that the disk splits, packs
+//! or counts in other units.
+//!
+//! A new structure takes a type with `assert_layout!` in `disk/`, a function that fills it in
+//! `encode/`, its checksum in `checksum.rs` and `seal.rs`, a function that reads and verifies it
+//! in `read/`, its rules in `check/` (with a `Structure` and `Problem`s), and a case in
+//! `ext4/tests/oracle`.
 
 pub(crate) mod acl;
 pub(crate) mod block_map;
@@ -22,7 +28,8 @@ pub(crate) mod xattr;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Checks the size of a structure and the offsets of fields against the documentation, at compile time.
+/// Checks the size of a structure and the offsets of its fields at compile time. The expected
+/// numbers are those of the kernel's documentation.
 macro_rules! assert_layout {
     ($structure:ty: $size:literal $(, $field:ident @ $offset:literal)* $(,)?) => {
         const _: () = {
@@ -33,8 +40,8 @@ macro_rules! assert_layout {
 }
 pub(crate) use assert_layout;
 
-/// Defines the getters and setters of numbers that a structure keeps in two fields: of 64 bits in
-/// two words, of 48 in a word and half of one, or of 32 in two halves.
+/// Defines getters and setters of numbers that a structure keeps in two fields: 64 bits in two
+/// words, 48 bits in a word and a half-word, or 32 bits in two half-words.
 macro_rules! split_numbers {
     ($($(#[$doc:meta])* $get:ident, $set:ident: $bits:tt = $lo:ident, $hi:ident;)*) => {
         $($crate::disk::split_numbers! { @$bits $(#[$doc])* $get, $set, $lo, $hi })*
@@ -76,7 +83,8 @@ macro_rules! split_numbers {
 }
 pub(crate) use split_numbers;
 
-/// A structure from its first bytes, as many as there are; the fields behind them are zero.
+/// Copies `bytes` into a structure. Fields beyond the end of `bytes` are zero; excess bytes are
+/// ignored.
 fn from_prefix<T: FromBytes + IntoBytes>(bytes: &[u8]) -> T {
     let mut structure = T::new_zeroed();
     let len = bytes.len().min(size_of::<T>());

@@ -1,4 +1,4 @@
-//! Tree and places in, structures of the disk out. Nothing here reads or writes.
+//! Encoders: turn the tree and its block numbers into structures of the disk. They do no I/O.
 
 pub(crate) mod directory;
 pub(crate) mod entries;

@@ -1,84 +1,86 @@
-//! Errors of writing an image.
+//! [`FormatError`]: why an image could not be written.
 
 use std::error::Error;
 use std::{fmt, io};
 
-/// An image that could not be written.
+/// Failure to write an image.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// The content of a file could not be read; the image is not to blame.
+    /// The content of a file could not be read. The output is not at fault.
     Content(io::Error),
     /// The content of a file ended early.
     ContentTooShort {
-        /// Bytes announced.
+        /// Length in bytes that the caller announced.
         expected: u64,
-        /// Bytes read.
+        /// Number of bytes read.
         actual: u64,
     },
-    /// Content that another formatter wrote: its blocks are in another image.
+    /// Content was written by another formatter: its blocks are in another image.
     ForeignData {
-        /// Path of the file in the image; `None` for content that no file of the tree has.
+        /// Path of the file in the image; `None` for content that was freed.
         path: Option<String>,
     },
     /// The data ranges of a sparse file overlap, are not ascending, or lie beyond its size.
     InvalidRange {
         /// First byte of the range.
         start: u64,
-        /// The byte after the last.
+        /// The byte after the last one of the range.
         end: u64,
         /// Size of the file in bytes.
         len: u64,
     },
-    /// A file of more than 2^32 - 1 blocks.
+    /// A file has more than 2^32 - 1 blocks.
     FileTooLarge {
         /// Size of the file in bytes.
         len: u64,
         /// Largest size in bytes.
         max: u64,
     },
-    /// The image could not be read or written.
+    /// The output failed.
     Image {
-        /// The use of the output that failed.
+        /// Operation on the output that failed.
         action: ImageAction,
-        /// Where, in bytes from the start of the image.
+        /// Offset of the operation in bytes from the start of the image.
         offset: u64,
-        /// What the output said.
+        /// Error of the output.
         source: io::Error,
     },
-    /// The content does not fit the size that was asked for, or the output.
+    /// The content does not fit the requested size, or the output.
     NoSpace {
-        /// Smallest size in bytes, in whole MiB, that would hold it with the same options. An
-        /// output of a fixed size has to hold also what is freed later, while it is there.
+        /// Smallest size in bytes, in whole MiB, that holds the content with the same options. For
+        /// an output of a fixed size, this includes content that is freed later, which the output
+        /// holds until then.
         needed: u64,
-        /// Size in bytes that was asked for, or the size of the output if that is less.
+        /// Requested size in bytes, or the size of the output if that is smaller.
         available: u64,
     },
-    /// A fixed size that the output cannot hold.
+    /// The requested size exceeds the size of the output.
     OutputTooSmall {
-        /// Size in bytes that was asked for.
+        /// Requested size in bytes.
         size: u64,
         /// Size of the output in bytes.
         available: u64,
     },
-    /// A block device that was given as a [`File`](std::fs::File), which it is not: its size cannot
-    /// change. [`DeviceOutput`](crate::DeviceOutput) takes one.
+    /// A block device was passed as a [`File`](std::fs::File), whose size must be changeable. Use
+    /// [`DeviceOutput`](crate::DeviceOutput) for devices.
     IsDevice,
-    /// A size that the group descriptors or the numbers of blocks do not reach.
+    /// The requested size is larger than the group descriptors or block numbers allow.
     TooLarge {
-        /// Size in bytes.
+        /// Requested size in bytes.
         size: u64,
         /// Largest size in bytes.
         max: u64,
     },
-    /// A label of more than 16 bytes, or with a NUL.
+    /// A label has more than 16 bytes, or contains a NUL.
     InvalidLabel {
         /// The label as given.
         label: String,
     },
-    /// A file whose extended attributes fill more than the inode and one block, and whose values may not or cannot have
-    /// inodes of their own: [`Options::large_xattrs`](crate::Options::large_xattrs) is off, a value has more than 64 KiB, or there
-    /// are too many.
+    /// The extended attributes of a file exceed the inode and one block, and moving values to
+    /// attribute inodes is not allowed or does not suffice:
+    /// [`Options::large_xattrs`](crate::Options::large_xattrs) is off, a value has more than 64
+    /// KiB, or there are too many attributes.
     XattrsTooLarge {
         /// Path of the file in the image.
         path: String,
@@ -89,33 +91,35 @@ pub enum FormatError {
         /// Bytes that an inode and a block hold.
         available: usize,
     },
-    /// An extended attribute whose name is outside of the namespaces of Linux: only an inode can hold one, and it has no room.
+    /// The name of an extended attribute is outside of the namespaces of Linux. It can only be
+    /// stored in the inode, where it does not fit.
     NoNamespace {
         /// Path of the file in the image.
         path: String,
         /// Name of the attribute.
         name: String,
     },
-    /// A POSIX ACL that the `setxattr` system call would refuse, or one without entries, by which it removes what there is.
+    /// A POSIX ACL is one that the `setxattr` system call refuses, or has no entries, with which
+    /// that call removes the ACL.
     InvalidAcl {
         /// Path of the file in the image.
         path: String,
         /// Name of the attribute.
         name: String,
-        /// What is wrong with it.
+        /// Why the ACL is invalid.
         reason: &'static str,
     },
-    /// A directory of more names than the three levels of an index lead to, or its 28 bits for the number of a block: with blocks
-    /// of 1 KiB, 5 million of the longest.
+    /// A directory has more names than an index of three levels with block numbers of 28 bits can
+    /// reach: with blocks of 1 KiB, 5 million names of the greatest length.
     DirectoryTooLarge {
         /// Path of the directory in the image.
         path: String,
-        /// Blocks that its names fill.
+        /// Number of blocks that its names fill.
         blocks: u64,
-        /// Most blocks of names.
+        /// Maximum number of blocks of names.
         max: u64,
     },
-    /// A symlink target that does not fit into one block.
+    /// A symlink target does not fit into one block.
     SymlinkTooLong {
         /// Path of the symlink in the image.
         path: String,
@@ -144,24 +148,27 @@ impl fmt::Display for FormatError {
             ),
             Self::FileTooLarge { len, max } => write!(
                 f,
-                "a file of {len} bytes: with this block size it can have {max} at most"
+                "a file of {len} bytes is too large: at most {max} bytes with this block size"
             ),
             Self::Image { action, offset, .. } => write!(f, "could not {action} the image at byte {offset}"),
             Self::NoSpace { needed, available } => {
-                write!(f, "the content needs an image of {needed} bytes, not {available}")
+                write!(
+                    f,
+                    "not enough space: the content needs an image of {needed} bytes, but the size is {available}"
+                )
             }
             Self::OutputTooSmall { size, available } => write!(
                 f,
-                "a file system of {size} bytes does not fit the output, which holds {available}"
+                "a file system of {size} bytes does not fit the output of {available} bytes"
             ),
             Self::IsDevice => f.write_str(
                 "could not resize the output: it is a block device, whose size is fixed, and not a regular file",
             ),
             Self::TooLarge { size, max } => write!(
                 f,
-                "a file system of {size} bytes: with these options it can have {max} at most"
+                "a file system of {size} bytes is too large: at most {max} bytes with these options"
             ),
-            Self::InvalidLabel { label } => write!(f, "label {label:?}: it can have 16 bytes at most, and no NUL"),
+            Self::InvalidLabel { label } => write!(f, "invalid label {label:?}: at most 16 bytes, and no NUL"),
             Self::XattrsTooLarge {
                 path,
                 name,
@@ -169,24 +176,25 @@ impl fmt::Display for FormatError {
                 available,
             } => write!(
                 f,
-                "the extended attributes of {path:?} need {needed} bytes and have {available}; the largest is {name:?}"
+                "the extended attributes of {path:?} need {needed} bytes, but only {available} are available; \
+                 the largest is {name:?}"
             ),
             Self::NoNamespace { path, name } => write!(
                 f,
-                "the extended attribute {name:?} of {path:?} is in no namespace of Linux, and has no room in the inode"
+                "the extended attribute {name:?} of {path:?} is outside of the namespaces of Linux, \
+                 and does not fit in the inode"
             ),
             Self::InvalidAcl { path, name, reason } => write!(
                 f,
-                "the extended attribute {name:?} of {path:?} is no POSIX ACL: {reason}"
+                "the extended attribute {name:?} of {path:?} is not a valid POSIX ACL: {reason}"
             ),
             Self::DirectoryTooLarge { path, blocks, max } => write!(
                 f,
-                "the names in the directory {path:?} fill {blocks} blocks; \
-                 with this block size an index leads to {max} at most"
+                "the names in the directory {path:?} fill {blocks} blocks: at most {max} with this block size"
             ),
             Self::SymlinkTooLong { path, len, max } => write!(
                 f,
-                "the target of the symlink {path:?} has {len} bytes; with this block size it can have {max} at most"
+                "the target of the symlink {path:?} has {len} bytes: at most {max} with this block size"
             ),
         }
     }
@@ -201,17 +209,17 @@ impl Error for FormatError {
     }
 }
 
-/// Use of the image's [`Output`](crate::Output).
+/// Operation on the [`Output`](crate::Output) of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageAction {
-    /// Reading bytes.
+    /// Read bytes.
     Read,
-    /// Writing bytes.
+    /// Write bytes.
     Write,
-    /// Making bytes read as zeros.
-    Clear,
-    /// Giving the image its size.
+    /// Make a range read as zeros.
+    Discard,
+    /// Set the size.
     Resize,
 }
 
@@ -220,7 +228,7 @@ impl fmt::Display for ImageAction {
         f.write_str(match self {
             Self::Read => "read",
             Self::Write => "write",
-            Self::Clear => "clear",
+            Self::Discard => "discard a range of",
             Self::Resize => "resize",
         })
     }

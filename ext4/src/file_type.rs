@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Type of an inode. Displayed as `file`, `directory`, `symlink`, `character device`, `block
+/// Type of an inode. `Display` prints `file`, `directory`, `symlink`, `character device`, `block
 /// device`, `fifo` or `socket`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileType {

@@ -1,48 +1,50 @@
-//! [`Formatter`]: stream content, then write the metadata, step by step.
+//! [`Formatter`]: streams the content of files to the output, then writes everything else
+//! (`format/finish.rs`).
 
+mod attribute_blocks;
+mod attribute_inodes;
 mod data_reader;
+mod final_layout;
 mod finish;
-mod large_values;
-mod settle;
-mod shared_xattrs;
 mod sparse;
-mod tables;
+mod table_writer;
 
 use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
+use crate::block_writer::BlockWriter;
 use crate::data::FileData;
 use crate::disk::extent::MAX_FILE_BLOCKS;
 use crate::disk::inode::MAX_INLINE_DATA;
-use crate::encode::directory::Blocks;
-use crate::encode::entries::Context;
-use crate::encode::xattrs::{self, ValueInode};
+use crate::encode::directory::DirectoryBlocks;
+use crate::encode::entries::DirectoryContext;
+use crate::encode::xattrs::{self, AttributeInode};
 use crate::error::FormatError;
-use crate::image::Image;
+use crate::layout::geometry::Geometry;
+use crate::layout::log_allocator::LogAllocator;
+use crate::layout::pending_discards::PendingDiscards;
+use crate::layout::size::MIB;
 use crate::options::{Options, Size};
 use crate::origin::Origin;
 use crate::output::Output;
-use crate::place::cursor::Cursor;
-use crate::place::freed::Freed;
-use crate::place::geometry::Geometry;
-use crate::place::size::MIB;
 use crate::tree::{Tree, Xattrs};
 
 pub use data_reader::DataReader;
 
-/// Writes one file system, from its first byte to its last.
+/// Writes one file system to an output.
 ///
-/// Content goes straight to its final blocks, before anybody knows how many files there will be; the tables follow.
+/// Content is streamed to its final blocks before the number of files is known.
+/// [`Formatter::finish`] writes directories, inodes and all other metadata after it.
 pub struct Formatter<O> {
-    image: Image<O>,
+    writer: BlockWriter<O>,
     options: Options,
     geometry: Geometry,
-    cursor: Cursor,
-    freed: Freed,
+    allocator: LogAllocator,
+    pending_discards: PendingDiscards,
     origin: Origin,
-    /// Set once [`Formatter::free`] was given content of another formatter.
-    freed_foreign: bool,
+    /// Set if [`Formatter::free`] was called with content of another formatter.
+    foreign_data_freed: bool,
 }
 
 impl<O> fmt::Debug for Formatter<O> {
@@ -52,28 +54,30 @@ impl<O> fmt::Debug for Formatter<O> {
     }
 }
 
-/// What was made.
+/// Size and usage of the file system that [`Formatter::finish`] has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Size of the file system in bytes.
     pub size_bytes: u64,
-    /// Bytes in use, metadata and journal included.
+    /// Bytes in use, including metadata and the journal.
     pub used_bytes: u64,
-    /// Inodes in use, the 10 reserved ones and `lost+found` included.
+    /// Inodes in use, including the 10 reserved ones and `lost+found`.
     pub inode_count: u32,
 }
 
 impl<O: Output> Formatter<O> {
-    /// Begins a file system on an output, which is emptied: nothing that it held shows through the
-    /// image.
+    /// Starts a file system on an output, and empties the output: none of its previous content
+    /// remains.
     ///
     /// # Errors
     ///
-    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it, and
-    /// [`FormatError::OutputTooSmall`] if the output cannot hold it; the output is then as it was.
-    /// [`FormatError::IsDevice`] for a block device that is given as a [`File`](std::fs::File):
-    /// [`DeviceOutput`](crate::DeviceOutput) takes one. [`FormatError::Image`] if the output cannot
-    /// be emptied.
+    /// - [`FormatError::TooLarge`] if the size is fixed and larger than any file system with these
+    ///   options. The output is unchanged.
+    /// - [`FormatError::OutputTooSmall`] if the size is fixed and the output cannot hold it. The
+    ///   output is unchanged.
+    /// - [`FormatError::IsDevice`] for a block device that is passed as a [`File`](std::fs::File).
+    ///   Use [`DeviceOutput`](crate::DeviceOutput) instead.
+    /// - [`FormatError::Image`] if the output cannot be emptied.
     pub fn new(output: O, options: Options) -> Result<Self, FormatError> {
         if let Size::Fixed(size) = options.size {
             let max = Geometry::max_bytes(&options);
@@ -86,26 +90,26 @@ impl<O: Output> Formatter<O> {
         }
         let geometry = Geometry::new(&options);
         Ok(Self {
-            image: Image::new(output, options.block_size)?,
+            writer: BlockWriter::new(output, options.block_size)?,
             options,
             geometry,
-            cursor: Cursor::new(geometry),
-            freed: Freed::default(),
+            allocator: LogAllocator::new(geometry),
+            pending_discards: PendingDiscards::default(),
             origin: Origin::new(),
-            freed_foreign: false,
+            foreign_data_freed: false,
         })
     }
 
     /// Writes the content of a file: exactly `len` bytes, read from `content`.
     ///
-    /// Content that does not fit an output with an [`Output::max_len`] is lost without an error
-    /// here: [`Formatter::finish`] fails, and says how large the output has to be for all of the
-    /// content.
+    /// Content beyond the [`Output::max_len`] of an output is dropped, which is not an error of
+    /// this function. [`Formatter::finish`] then fails, and its error contains the size that all
+    /// of the content requires.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if the content is to blame, [`FormatError::Image`] if
-    /// the output is, [`FormatError::FileTooLarge`].
+    /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if `content` fails,
+    /// [`FormatError::Image`] if the output fails, [`FormatError::FileTooLarge`].
     pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<FileData, FormatError> {
         if self.options.inline_data && (1..=MAX_INLINE_DATA as u64).contains(&len) {
             return Ok(read_inline(content, len)?.written_by(self.origin));
@@ -113,12 +117,12 @@ impl<O: Output> Formatter<O> {
         Ok(self.write_blocks(content, len)?.written_by(self.origin))
     }
 
-    /// Writes the content of a sparse file of `len` bytes: `content` holds the bytes of `ranges`, one after the other, and
-    /// blocks that are wholly outside them are holes.
+    /// Writes the content of a sparse file of `len` bytes. `content` contains the bytes of all
+    /// `ranges`, one after the other. Blocks entirely outside of the ranges are holes.
     ///
     /// # Errors
     ///
-    /// As [`Formatter::write_data`], and [`FormatError::InvalidRange`].
+    /// Those of [`Formatter::write_data`], and [`FormatError::InvalidRange`].
     pub fn write_sparse(
         &mut self,
         content: impl Read,
@@ -126,9 +130,9 @@ impl<O: Output> Formatter<O> {
         ranges: &[Range<u64>],
     ) -> Result<FileData, FormatError> {
         let mut data = FileData::with_len(self.checked_len(len)?);
-        sparse::check(ranges, len)?;
-        let mut content = sparse::Filled::new(content, ranges);
-        for segment in sparse::segments(ranges, u64::from(self.options.block_size.bytes())) {
+        sparse::check_ranges(ranges, len)?;
+        let mut content = sparse::ZeroFilled::new(content, ranges);
+        for segment in sparse::block_segments(ranges, u64::from(self.options.block_size.bytes())) {
             content.seek(segment.start);
             self.write_range(
                 &mut data,
@@ -140,19 +144,20 @@ impl<O: Output> Formatter<O> {
         Ok(data.written_by(self.origin))
     }
 
-    /// Reads content back.
+    /// Returns a reader of content that this formatter has written.
     ///
     /// # Errors
     ///
-    /// [`FormatError::ForeignData`], [`FormatError::NoSpace`] if the output could not hold the
-    /// content, with what it needs for all that was written so far, and [`FormatError::Image`] if
-    /// what was written cannot be completed; reading gives the errors of the output.
+    /// [`FormatError::ForeignData`] for content of another formatter. [`FormatError::NoSpace`] if
+    /// the output could not hold the content; the error contains the size that everything written
+    /// so far requires. [`FormatError::Image`] if buffered data cannot be written. The reader
+    /// fails with the errors of the output.
     pub fn read_data<'a>(&'a mut self, data: &'a FileData) -> Result<DataReader<'a, O>, FormatError> {
-        if !data.is_from(self.origin) {
+        if !data.was_written_by(self.origin) {
             return Err(FormatError::ForeignData { path: None });
         }
-        self.image.extend(self.cursor.end())?;
-        if let Some(dropped) = self.image.dropped()?.cloned() {
+        self.writer.extend_to(self.allocator.end())?;
+        if let Some(dropped) = self.writer.dropped()?.cloned() {
             let block_size = self.options.block_size;
             let mut ends = data
                 .extents()
@@ -161,36 +166,39 @@ impl<O: Output> Formatter<O> {
             if ends.any(|end| end > dropped.start) {
                 return Err(FormatError::NoSpace {
                     needed: dropped.end.next_multiple_of(MIB),
-                    available: self.image.max_len(),
+                    available: self.writer.max_len(),
                 });
             }
         }
-        Ok(DataReader::new(&mut self.image, data))
+        Ok(DataReader::new(&mut self.writer, data))
     }
 
-    /// Checks that the attributes of a file fit, which [`Formatter::finish`] finds out in the end: who adds files one after the
-    /// other may want to say at once which one it is. `path` names it in the error.
+    /// Checks that the extended attributes of a file fit. `path` returns the path of the file for
+    /// the error.
     ///
-    /// With [`Options::inline_data`], content may lie where attributes were thought to be, so that they do not fit in the end.
+    /// [`Formatter::finish`] checks this as well. A caller that adds files one by one can call
+    /// this to report the failing file earlier. With [`Options::inline_data`], `finish` may fail
+    /// even so, because content may occupy the same space in the inode.
     ///
     /// # Errors
     ///
     /// [`FormatError::XattrsTooLarge`], [`FormatError::NoNamespace`], [`FormatError::InvalidAcl`].
     pub fn check_xattrs(&self, xattrs: &Xattrs, path: impl FnOnce() -> String) -> Result<(), FormatError> {
-        let value_inode = |_: &[u8]| self.options.large_xattrs.then_some(ValueInode::ANY);
-        match xattrs::split(xattrs, self.options.block_size, None, value_inode) {
+        let attribute_inode = |_: &[u8]| self.options.large_xattrs.then_some(AttributeInode::ANY);
+        match xattrs::distribute(xattrs, self.options.block_size, None, attribute_inode) {
             Ok(_) => Ok(()),
-            Err(error) => Err(error.of(path())),
+            Err(error) => Err(error.for_path(path())),
         }
     }
 
-    /// Checks that the target of a symlink fits, as [`Formatter::check_xattrs`] does for attributes.
+    /// Checks that the target of a symlink fits, before [`Formatter::finish`] checks it. `path`
+    /// returns the path of the symlink for the error.
     ///
     /// # Errors
     ///
     /// [`FormatError::SymlinkTooLong`].
     pub fn check_target(&self, target: &[u8], path: impl FnOnce() -> String) -> Result<(), FormatError> {
-        // e2fsck pass 1: a target lies in one block, with a NUL after it.
+        // A target must fit in one block with a NUL after it (e2fsck pass 1).
         let max = self.options.block_size.len() - 1;
         if target.len() <= max {
             return Ok(());
@@ -202,40 +210,43 @@ impl<O: Output> Formatter<O> {
         })
     }
 
-    /// Gives content back: its blocks become free, and none of its bytes stays in the image. Of much that is freed, the output gets the
-    /// space back as soon as more is written, and of all in the end.
+    /// Frees content: its blocks become free, and its bytes are removed from the image.
     ///
-    /// The same happens to all content that no file of the tree has in the end, such as that which
-    /// ended too early. Content of another formatter stays where it is, and [`Formatter::finish`]
-    /// fails with [`FormatError::ForeignData`].
+    /// The output discards the blocks in batches when more content is written, and the rest in
+    /// [`Formatter::finish`]. The same happens to content that no file of the final tree has, such
+    /// as content that ended early.
+    ///
+    /// Content of another formatter is not freed, and [`Formatter::finish`] then fails with
+    /// [`FormatError::ForeignData`].
     pub fn free(&mut self, data: FileData) {
-        if !data.is_from(self.origin) {
-            self.freed_foreign = true;
+        if !data.was_written_by(self.origin) {
+            self.foreign_data_freed = true;
             return;
         }
-        self.freed.add(data.into_runs());
+        self.pending_discards.add(data.into_ranges());
     }
 
-    /// Writes all that the tree is besides content, and returns the output.
+    /// Writes everything except the content, and returns the output.
     ///
-    /// The root gets a `lost+found` if it has no entry of that name.
+    /// The root gets a directory `lost+found` if it has no entry of this name.
     ///
     /// # Errors
     ///
-    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and those
-    /// that name a file of the tree that ext4 cannot hold.
+    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and the
+    /// errors for files that ext4 cannot store.
     pub fn finish(self, mut tree: Tree) -> Result<(O, Summary), FormatError> {
         tree.release();
         finish::finish(self, tree)
     }
 
-    /// Writes content to blocks, however small it is.
+    /// Writes content to blocks, even if it is small enough for the inode.
     fn write_blocks(&mut self, mut content: impl Read, len: u64) -> Result<FileData, FormatError> {
         let mut data = FileData::with_len(self.checked_len(len)?);
         self.write_range(&mut data, 0, &mut content, len)?;
         Ok(data)
     }
 
+    /// Returns `len` if a file can have this length in bytes.
     fn checked_len(&self, len: u64) -> Result<u64, FormatError> {
         let max = MAX_FILE_BLOCKS << self.options.block_size.log2();
         if len > max {
@@ -245,7 +256,7 @@ impl<O: Output> Formatter<O> {
         }
     }
 
-    /// Writes `len` bytes that begin at a block's start, `offset` bytes into the file.
+    /// Writes `len` bytes at the offset `offset` of a file, which is the start of a block.
     fn write_range(
         &mut self,
         data: &mut FileData,
@@ -253,18 +264,19 @@ impl<O: Output> Formatter<O> {
         content: &mut impl Read,
         len: u64,
     ) -> Result<(), FormatError> {
-        // Whoever writes the output may have time for that now.
-        for run in self.freed.batch() {
-            self.image.clear(run)?;
+        // Here, and not in `free`, because an output that writes in the background may have time
+        // now.
+        for range in self.pending_discards.take_batch() {
+            self.writer.discard(range)?;
         }
         let block_size = self.options.block_size;
         let mut done = 0;
         while done < len {
-            let run = self.cursor.take(block_size.blocks(len - done));
-            let part = (run.count << block_size.log2()).min(len - done);
+            let range = self.allocator.allocate_part(block_size.blocks(len - done));
+            let part = (range.count << block_size.log2()).min(len - done);
             let logical = u32::try_from((offset + done) >> block_size.log2()).expect("the length was checked");
-            data.push(logical, run.start, run.count);
-            let actual = self.image.write_content(run, content, part)?;
+            data.push_blocks(logical, range.start, range.count);
+            let actual = self.writer.write_content(range, content, part)?;
             if actual < part {
                 return Err(FormatError::ContentTooShort {
                     expected: len,
@@ -277,18 +289,24 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Writes the blocks of a directory.
-    fn write_directory(&mut self, blocks: &Blocks<'_>, context: &Context) -> Result<FileData, FormatError> {
-        let data = self.cursor.take_data(blocks.block_count());
-        let mut places = data.extents().iter().flat_map(|extent| extent.range().blocks());
+    fn write_directory(
+        &mut self,
+        blocks: &DirectoryBlocks<'_>,
+        context: &DirectoryContext,
+    ) -> Result<FileData, FormatError> {
+        let data = self.allocator.allocate_data(blocks.block_count());
+        let mut numbers = data.extents().iter().flat_map(|extent| extent.range().blocks());
         blocks.encode(context, |block| {
-            let nr = places.next().expect("as many blocks were planned as are encoded");
-            self.image.write_block(nr, &block)
+            let nr = numbers
+                .next()
+                .expect("the plan has the number of blocks that are encoded");
+            self.writer.write_block(nr, &block)
         })?;
         Ok(data)
     }
 }
 
-/// Content so small that the inode holds it.
+/// Reads content that is small enough for the inode.
 fn read_inline(content: impl Read, len: u64) -> Result<FileData, FormatError> {
     let mut bytes = Vec::new();
     content
@@ -299,5 +317,5 @@ fn read_inline(content: impl Read, len: u64) -> Result<FileData, FormatError> {
     if actual < len {
         return Err(FormatError::ContentTooShort { expected: len, actual });
     }
-    Ok(FileData::in_inode(bytes.into()))
+    Ok(FileData::new_inline(bytes.into()))
 }

@@ -1,9 +1,11 @@
-//! Writes ext4 file systems, byte for byte reproducible: a tree and its contents in, a clean image
-//! out; and reads and checks any. No mke2fs, no mount, no privileges, no `unsafe`.
+//! Writes, reads and checks ext4 file systems in pure Rust.
 //!
-//! A [`Formatter`] streams the content of files to its final blocks; a [`Tree`] takes names, metadata and the [`FileData`] that
-//! the formatter gave back as proof; [`Formatter::finish`] writes the rest. The same calls with the same [`Options`] give the
-//! same bytes, whenever and wherever.
+//! The writer turns a tree and the content of its files into a clean disk image, byte for byte
+//! reproducible. It needs no mke2fs, no mount, no privileges and no `unsafe`.
+//!
+//! A [`Formatter`] streams the content of files to its final blocks and returns [`FileData`] as
+//! proof. A [`Tree`] takes names, metadata and that proof. [`Formatter::finish`] writes everything
+//! else. The same calls with the same [`Options`] produce the same bytes on every machine.
 //!
 //! ```
 //! use ext4::{Directory, Formatter, InodeId, Kind, Metadata, Options, Size, Tree};
@@ -26,9 +28,9 @@
 //!
 //! # Reading
 //!
-//! A [`Reader`] opens files by their paths, lists and walks directories, follows symlinks, and
-//! tells inodes and extended attributes. It takes a file, a device or memory, and threads can share
-//! it. The module [`read`] has all of it.
+//! A [`Reader`] opens files by path, lists and walks directories, follows symlinks, and returns
+//! inodes and extended attributes. It reads from a file, a device or memory, and threads can share
+//! it. See the module [`read`].
 //!
 //! ```
 //! # use ext4::{Directory, Formatter, InodeId, Kind, Metadata, Options, Size, Tree};
@@ -46,57 +48,74 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What an image looks like
+//! # Layout of an image
 //!
-//! Of a file system of 1 GiB, in blocks of 4 KiB:
+//! A file system of 1 GiB with blocks of 4 KiB:
 //!
-//! | block | |
+//! | block | contents |
 //! |---|---|
-//! | 0 | 1,024 bytes for a boot loader ([`Options::boot_area`]), the superblock |
-//! | 1 | descriptors of the block groups |
-//! | 2 to 128 | room for the descriptors of up to 1 TiB, owned by the resize inode |
-//! | 129 on | content of the files, in the order in which it was written, around the copies of blocks 0 to 128 that the groups 1, 3, 5 and 7 begin with |
-//! | then | directories and long symlink targets, in the order of their inodes |
-//! | then | blocks of extended attributes, blocks of extent trees, the resize inode's map |
+//! | 0 | 1,024 bytes for a boot loader ([`Options::boot_area`]), then the superblock |
+//! | 1 | group descriptors |
+//! | 2 to 128 | blocks reserved for the descriptors of up to 1 TiB, owned by the resize inode |
+//! | from 129 | content of files, in the order in which it was written |
+//! | then | directories and long symlink targets, in the order of their inode numbers |
+//! | then | external attribute blocks, extent tree nodes, the resize inode's map |
 //! | then | the journal, of which only the first block is written |
-//! | then | block bitmaps, inode bitmaps and inode tables, of 16 groups at a time |
+//! | then | block bitmaps, inode bitmaps and inode tables, 16 groups at a time |
 //! | rest | free |
 //!
-//! Tables may lie in any group (`flex_bg`), and they lie behind the content because nobody knows how large they are before it
-//! has been written. Blocks of zeros are left out of the output: they are holes of the file that holds the image.
+//! Groups 1, 3, 5 and 7 begin with a backup of blocks 0 to 128; everything else is laid out around
+//! these backups.
 //!
-//! # What is in it
+//! - **Content comes first**, because it is streamed before the number of inodes and blocks is
+//!   known. `flex_bg` allows the bitmaps and inode tables of a group to be in any group.
+//! - **Content is a log.** Blocks are allocated in ascending order and not reused, so each file is
+//!   contiguous except where a backup is in its way. Freed blocks stay free.
+//! - **If the content ends beyond the requested size**, it is moved down over the freed blocks. The
+//!   result is the layout that results from writing the remaining content alone, so whether an
+//!   image fits does not depend on what was written and freed before.
+//! - **Structures that contain block numbers come last**: extent tree nodes, and attribute blocks,
+//!   whose checksum covers their own block number. Nothing moves after they are placed.
+//! - **Blocks of zeros are not written**: they are holes in the file that holds the image.
 //!
-//! The features are those of `mke2fs -t ext4`: `has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg
-//! sparse_super large_file huge_file dir_nlink extra_isize metadata_csum`. Linux mounts it from 3.18 on for reading and
-//! writing. A directory of more than two levels of index, or of 4 GiB, adds `large_dir` (Linux 4.13).
+//! # ext4 features
+//!
+//! An image has the features of `mke2fs -t ext4`: `has_journal ext_attr resize_inode dir_index
+//! filetype extent 64bit flex_bg sparse_super large_file huge_file dir_nlink extra_isize
+//! metadata_csum`. Linux 3.18 and later mounts it for reading and writing. A directory whose index
+//! has more than two levels, or that reaches 4 GiB, adds `large_dir` (Linux 4.13).
 //!
 //! # Limits
 //!
-//! A file has at most 2^32 - 1 blocks and 65,000 links, a symlink's target one block less a byte and 4,095 bytes, a name 255
-//! bytes. A directory has as many names as an index of three levels leads to, with blocks of 1 KiB 5 million of the longest, with
-//! 4 KiB 1.9 billion. The extended attributes of a file have some 90 bytes in the inode and one block; with
-//! [`Options::large_xattrs`], values of up to 64 KiB that do not fit there have inodes of their own (Linux 4.13). A file system has
-//! at most 2^32 - 1 inodes, and as many blocks as its group descriptors reach: [`FormatError::TooLarge`] names the largest size.
+//! - A file has at most 2^32 - 1 blocks and 65,000 links.
+//! - A name has at most 255 bytes.
+//! - A symlink target has at most 4,095 bytes, and at most one block less a byte.
+//! - A directory has as many names as an index of three levels can reach: with blocks of 1 KiB, 5
+//!   million names of the greatest length; with 4 KiB, 1.9 billion.
+//! - The extended attributes of a file have about 90 bytes in the inode and one block. With
+//!   [`Options::large_xattrs`], values of up to 64 KiB that do not fit there have attribute inodes
+//!   of their own (Linux 4.13).
+//! - A file system has at most 2^32 - 1 inodes. Its group descriptors limit its size:
+//!   [`FormatError::TooLarge`] names the largest one.
 //!
 //! # Errors
 //!
-//! A [`TreeError`] is a change that no POSIX tree can take, and leaves the tree as it was. A
-//! [`FormatError`] tells whether the content, the output or the options are to blame; the image is
-//! then of no use. A [`ReadError`] says what of an image makes no sense, and where. A function
-//! panics only if its "Panics" section says so: [`Tree::inode`] with an [`InodeId`] of another
-//! tree, for example, where [`Tree::get`] returns `None`.
+//! A [`TreeError`] is a change that a POSIX tree does not allow; the tree stays as it was. A
+//! [`FormatError`] distinguishes failures of the content, the output and the options; the image is
+//! then unusable. A [`ReadError`] names the structure of an image that is invalid, and why. A
+//! function panics only if its documentation has a "Panics" section: [`Tree::inode`], for example,
+//! panics for an [`InodeId`] of another tree, where [`Tree::get`] returns `None`.
 //!
-//! # Features
+//! # Cargo features
 //!
 //! `fallocate` discards ranges of files and devices on Linux, where the crate writes zeros
-//! otherwise, and refuses files that are open for appending. It adds the dependency `rustix`;
-//! images have the same bytes with and without.
+//! otherwise, and refuses files that are open for appending. It adds the dependency `rustix`.
+//! Images have the same bytes with and without it.
 //!
 //! # Examples
 //!
-//! `examples/from_directory.rs`, `from_memory.rs`, `empty.rs`: each is a whole program of less than 60 lines. A sparse file of 1
-//! GiB, and what a [`Reader`] says of it:
+//! `examples/from_directory.rs`, `from_memory.rs` and `empty.rs` are whole programs of fewer than
+//! 60 lines. The following example writes a sparse file of 1 GiB and reads its extents:
 //!
 //! ```
 //! use ext4::{Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size, Tree};
@@ -116,15 +135,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-/// The example of the README, which must hold.
+/// The example in the README, compiled and run as a doctest.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// Not by the feature `derive` of zerocopy: the two compile at the same time.
+// Imported here instead of by zerocopy's feature `derive`, so that both crates compile in
+// parallel.
 #[macro_use]
 extern crate zerocopy_derive;
 
+mod block_writer;
 mod check;
 mod checksum;
 mod data;
@@ -133,11 +154,10 @@ mod encode;
 mod error;
 mod file_type;
 mod format;
-mod image;
+mod layout;
 mod options;
 mod origin;
 mod output;
-mod place;
 pub mod read;
 mod read_at;
 mod seal;

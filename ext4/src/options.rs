@@ -1,4 +1,14 @@
-//! What a file system shall be like.
+//! [`Options`] of a file system: size, block size, inodes, journal, label and features.
+//!
+//! A new option has several places:
+//!
+//! 1. The field here, its default in [`Options::new`], and its effect in `layout.rs`, `format/` or
+//!    `encode/`. A feature bit of its own is set in `encode/superblock.rs`.
+//! 2. `src/cli/file_system.rs`: the flag, and its conversion to the field. The table of flags in
+//!    the documentation lists it. `src/mke2fs/format.rs` passes it to mke2fs, or
+//!    `src/cli/arguments.rs` refuses the two together.
+//! 3. Tests: a row in `ext4/tests/oracle/judge.rs` and `ext4/tests/golden.rs`, the strategy in
+//!    `ext4/tests/misuse.rs`, `fuzz/src/tree.rs`, and a row with a digest in `tests/golden.rs`.
 
 use crate::error::FormatError;
 use crate::units::BlockSize;
@@ -6,15 +16,15 @@ use crate::units::BlockSize;
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
-/// Bytes before the superblock, which belong to no file system.
+/// Length in bytes of the boot area, which precedes the superblock and belongs to no file system.
 pub const BOOT_AREA_LEN: usize = 1024;
 
-/// What the file system shall be like; everything else follows from the tree.
+/// Parameters of a file system. Everything else follows from the tree.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// UUID of the file system.
     pub uuid: [u8; 16],
-    /// Seed of the hashes of names in indexed directories.
+    /// Seed of the hashes of names in indexed directories (`s_hash_seed`).
     pub hash_seed: [u8; 16],
     /// Label of the file system.
     pub label: Label,
@@ -22,28 +32,34 @@ pub struct Options {
     pub block_size: BlockSize,
     /// Size of the file system.
     pub size: Size,
-    /// How many inodes there are.
+    /// Number of inodes.
     pub inodes: Inodes,
-    /// Whether there is a journal, and its size.
+    /// Size of the journal, or none.
     pub journal: Journal,
-    /// Room for group descriptors, so that the file system can grow (`resize_inode`).
+    /// Reserves blocks for more group descriptors, so that the file system can grow
+    /// (`resize_inode`).
     pub growth: bool,
-    /// Whether values of extended attributes that fit neither the inode nor a block get inodes of their own (`ea_inode`),
-    /// which Linux reads from 4.13 on. The feature is there only if such a value is.
+    /// Stores values of extended attributes that fit neither the inode nor a block in attribute
+    /// inodes (`ea_inode`, Linux 4.13). The feature is set only if the image has a value of this
+    /// kind.
     pub large_xattrs: bool,
-    /// Whether files of up to 128 bytes and small directories lie in their inodes (`inline_data`, Linux 3.8).
+    /// Stores files of up to 128 bytes and small directories in their inodes (`inline_data`, Linux
+    /// 3.8).
     pub inline_data: bool,
-    /// Blocks that only root can use, in percent of all, 0 to 50; more counts as 50, the most that e2fsck takes.
+    /// Blocks that only root can use, in percent of all blocks, 0 to 50. A higher value counts as
+    /// 50, the most that e2fsck accepts.
     pub reserved_percent: u8,
-    /// Seconds since 1970 that the superblock gives as the time of creation and of the last check and write.
+    /// Time of creation, of the last check and of the last write in the superblock, in seconds
+    /// since 1970.
     pub created: u32,
-    /// The first 1,024 bytes, written as they are: a boot loader, or anything else. Neither Linux nor e2fsprogs ever touches
-    /// them.
+    /// The first 1,024 bytes of the image, written unchanged: a boot loader, or anything else.
+    /// Linux and e2fsprogs never touch them.
     pub boot_area: [u8; BOOT_AREA_LEN],
 }
 
 impl Options {
-    /// What mke2fs makes by default, without blocks reserved for root, of a size that fits the content.
+    /// Returns the defaults of mke2fs, without blocks reserved for root, and with a size that fits
+    /// the content.
     #[must_use]
     pub fn new(uuid: [u8; 16]) -> Self {
         Self {
@@ -67,29 +83,30 @@ impl Options {
 /// Size of the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// So many bytes, rounded down to whole blocks.
+    /// A fixed size in bytes, rounded down to whole blocks.
     Fixed(u64),
-    /// What the content needs, and free space.
+    /// As large as the content requires, plus free space.
     Fit(Fit),
 }
 
-/// How a file system that fits its content finds its size, in whole MiB.
+/// Constraints on the size of a file system that fits its content.
 ///
-/// It is the smallest with at least so much free space and at least the smallest size.
+/// The size is the smallest one in whole MiB that satisfies all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
-    /// Free space in bytes.
+    /// Minimum of free space in bytes.
     pub free: u64,
-    /// Free space in percent of what the content uses, if that is more than [`Fit::free`].
+    /// Minimum of free space in percent of what the content uses. The larger of this and
+    /// [`Fit::free`] counts.
     pub free_percent: u32,
-    /// Smallest size in bytes; what exceeds [`Fit::max`] is cut off.
+    /// Minimum of the size in bytes, capped at [`Fit::max`].
     pub min: u64,
-    /// Largest size in bytes.
+    /// Maximum of the size in bytes.
     pub max: u64,
 }
 
 impl Default for Fit {
-    /// A quarter of the content or 256 MiB free, whichever is more; 1 GiB to 1 TiB.
+    /// 25 % of the content or 256 MiB of free space, whichever is more; a size of 1 GiB to 1 TiB.
     fn default() -> Self {
         Self {
             free: 256 * MIB,
@@ -100,31 +117,32 @@ impl Default for Fit {
     }
 }
 
-/// How many inodes there are.
+/// Number of inodes. A tree that has more inodes gets all that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inodes {
-    /// One for so many bytes of the file system, and as many as the tree needs.
+    /// One inode for this number of bytes of the file system.
     PerBytes(u32),
-    /// At least so many, as far as groups of equal size can have them in 32 bits, and as many as the tree needs.
+    /// At least this number of inodes, capped at what groups of equal size can hold in 32 bits.
     AtLeast(u32),
 }
 
 impl Default for Inodes {
-    /// One for 16 KiB, as mke2fs does (`inode_ratio`).
+    /// One inode for 16 KiB, the default of mke2fs (`inode_ratio`).
     fn default() -> Self {
         Self::PerBytes(16 * 1024)
     }
 }
 
-/// Whether there is a journal, and its size.
+/// Size of the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Journal {
-    /// As large as mke2fs makes it for the size of the file system; none below 2,048 blocks.
+    /// The size that mke2fs chooses for the size of the file system; no journal below 2,048
+    /// blocks.
     #[default]
     Auto,
-    /// So many bytes, rounded up to whole blocks; at least 1,024 of them.
+    /// A size in bytes, rounded up to whole blocks; at least 1,024 blocks.
     Bytes(u64),
-    /// None.
+    /// No journal.
     None,
 }
 
@@ -133,11 +151,11 @@ pub enum Journal {
 pub struct Label([u8; 16]);
 
 impl Label {
-    /// A label.
+    /// Creates a label.
     ///
     /// # Errors
     ///
-    /// [`FormatError::InvalidLabel`] for more than 16 bytes or a NUL.
+    /// [`FormatError::InvalidLabel`] if `label` has more than 16 bytes or contains a NUL.
     pub fn new(label: &str) -> Result<Self, FormatError> {
         let bytes = label.as_bytes();
         if bytes.len() > 16 || bytes.contains(&0) {
@@ -150,7 +168,7 @@ impl Label {
         Ok(Self(padded))
     }
 
-    /// The label, filled up with NULs.
+    /// The label, padded with NULs.
     pub(crate) fn bytes(self) -> [u8; 16] {
         self.0
     }

@@ -1,11 +1,11 @@
-//! [`Origin`]: which formatter wrote a content, and which tree an inode is in.
+//! [`Origin`]: which formatter wrote a content, and which tree an inode belongs to.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Number of a formatter or a tree, unique in the process; 0 stands for none.
+/// Number of a formatter or a tree, unique in the process; 0 means none.
 ///
-/// It is compared and never written: no byte of an image depends on it. Four bytes, since a tree
-/// holds one for each file: after 2^32 formatters and trees the numbers repeat.
+/// It is only compared, never written: no byte of an image depends on it. It has four bytes
+/// because a tree stores one for each file. The numbers repeat after 2^32 formatters and trees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Origin(u32);
 
@@ -13,7 +13,7 @@ impl Origin {
     /// Origin of a value that belongs to no formatter or tree in particular.
     pub(crate) const NONE: Self = Self(0);
 
-    /// A number that was not given out before.
+    /// Returns the next number.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         loop {

@@ -1,4 +1,4 @@
-//! Where an image goes: a file, a device, or memory.
+//! [`Output`]: the file, device or memory that an image is written to.
 
 use std::error::Error;
 use std::fmt;
@@ -8,31 +8,35 @@ use std::ops::Range;
 
 use crate::read_at::ReadAt;
 
-/// A place for an image: bytes by position.
+/// Destination of an image: bytes by position.
 ///
-/// A [`Formatter`](crate::Formatter) first sets the size to 0, and relies on zeros wherever it
-/// writes nothing after that.
+/// A [`Formatter`](crate::Formatter) first sets the size to 0, and then relies on bytes that it
+/// does not write being zero.
 pub trait Output {
     /// Fills the buffer with the bytes at an offset.
     ///
     /// # Errors
     ///
-    /// That of the place, and `UnexpectedEof` beyond its end.
+    /// That of the output, and `UnexpectedEof` beyond its end.
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all bytes at an offset, growing the place with zeros up to there.
+    /// Writes all bytes at an offset, and fills a gap between the end of the output and the offset
+    /// with zeros.
     ///
     /// # Errors
     ///
-    /// That of the place.
+    /// That of the output.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Writes parts of a buffer, whose first byte belongs at an offset, as [`Output::write_at`] does. Gives back a buffer to be used
-    /// again: this one, or another if the place keeps it, to write it later or on another thread.
+    /// Writes parts of a buffer whose first byte belongs at `offset`, as [`Output::write_at`]
+    /// does.
+    ///
+    /// Returns a buffer to reuse: this one, or another if the output keeps it to write it later or
+    /// on another thread.
     ///
     /// # Errors
     ///
-    /// That of the place.
+    /// That of the output, or of an earlier write.
     fn write_parts(&mut self, buffer: Vec<u8>, parts: &[Range<usize>], offset: u64) -> io::Result<Vec<u8>> {
         for part in parts {
             self.write_at(&buffer[part.clone()], offset + part.start as u64)?;
@@ -40,32 +44,32 @@ pub trait Output {
         Ok(buffer)
     }
 
-    /// Makes a range read as zeros, and gives its space back where the place can.
+    /// Makes a range read as zeros, and frees its space if the output supports this.
     ///
     /// # Errors
     ///
-    /// That of the place.
+    /// That of the output.
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()>;
 
-    /// Sets the size in bytes: what lies beyond it is lost, and a larger one grows the place with
-    /// zeros.
+    /// Sets the size in bytes: truncates the output, or extends it with zeros.
     ///
     /// # Errors
     ///
-    /// That of the place.
+    /// That of the output.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
-    /// Returns the most bytes that the place can hold, if that is fixed: the size of a device.
+    /// Returns the maximum size in bytes of an output of a fixed size, such as a device.
     ///
-    /// A [`Formatter`](crate::Formatter) asks once, at the start, and then writes nothing beyond.
+    /// A [`Formatter`](crate::Formatter) calls this at the start, and then writes nothing beyond
+    /// the maximum.
     fn max_len(&self) -> Option<u64> {
         None
     }
 }
 
 macro_rules! forward {
-    ($place:ty) => {
-        impl<O: Output + ?Sized> Output for $place {
+    ($output:ty) => {
+        impl<O: Output + ?Sized> Output for $output {
             fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
                 (**self).read_at(buffer, offset)
             }
@@ -124,7 +128,7 @@ impl Output for Vec<u8> {
     }
 }
 
-/// Gives memory another length; what it grows by is zeros.
+/// Resizes memory, filling new bytes with zeros. Fails if memory is exhausted.
 fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
     memory
         .try_reserve(len.saturating_sub(memory.len()))
@@ -133,11 +137,11 @@ fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// A regular file, open for reading and writing and not for appending. Its position does not
-/// matter. A block device is none: [`DeviceOutput`] takes one.
+/// A regular file, open for reading and writing but not for appending. Its position is irrelevant.
+/// For block devices, use [`DeviceOutput`].
 ///
-/// On Linux, the feature `fallocate` gives the space of cleared ranges back instead of writing
-/// zeros, and refuses a file that is open for appending.
+/// On Linux, the feature `fallocate` punches holes for discarded ranges instead of writing zeros,
+/// and refuses a file that is open for appending.
 impl Output for File {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buffer, offset)
@@ -159,7 +163,8 @@ impl Output for File {
         if punch(self, offset, len)? {
             return Ok(());
         }
-        // What lies beyond the end reads as zeros already, and writing zeros there would take space.
+        // Bytes beyond the end read as zeros already, and writing zeros there would allocate
+        // space.
         let len = len.min(self.metadata()?.len().saturating_sub(offset));
         write_zeros(self, offset, len)
     }
@@ -188,7 +193,7 @@ impl From<IsDevice> for io::Error {
     }
 }
 
-/// Returns whether a file is a block device, as far as the system tells.
+/// Returns whether a file is known to be a block device.
 #[cfg(unix)]
 fn is_device(file: &File) -> bool {
     use std::os::unix::fs::FileTypeExt;
@@ -201,24 +206,25 @@ fn is_device(_file: &File) -> bool {
     false
 }
 
-/// A block device (or any file of a fixed size), all of which is cleared first.
+/// A block device (or any file of a fixed size), which is discarded completely at first.
 ///
-/// [`Size::Fixed`](crate::Size::Fixed) of [`DeviceOutput::capacity`] fills the device, and
-/// [`Size::Fit`](crate::Size::Fit) makes the file system no larger than it. While content is
-/// written that is freed later, the device has to hold that too. If it is too small,
-/// [`FormatError::NoSpace`](crate::FormatError::NoSpace) says in the end how large it has to be.
+/// [`Size::Fixed`](crate::Size::Fixed) with [`DeviceOutput::capacity`] fills the device, and
+/// [`Size::Fit`](crate::Size::Fit) limits the file system to it. The device must also hold content
+/// that is freed later, until it is freed. If the device is too small,
+/// [`Formatter::finish`](crate::Formatter::finish) fails with
+/// [`FormatError::NoSpace`](crate::FormatError::NoSpace), which contains the required size.
 ///
-/// On Linux, the feature `fallocate` clears by discarding blocks instead of writing zeros.
+/// On Linux, the feature `fallocate` discards blocks instead of writing zeros.
 #[derive(Debug)]
 pub struct DeviceOutput {
     file: File,
     capacity: u64,
-    /// Where the image ends at the moment; all behind it reads as zeros.
+    /// Current length of the image; all bytes after it read as zeros.
     len: u64,
 }
 
 impl DeviceOutput {
-    /// Clears a device that is open for reading and writing.
+    /// Discards all of a device that is open for reading and writing.
     ///
     /// # Errors
     ///
@@ -227,17 +233,17 @@ impl DeviceOutput {
         refuse_append(&file)?;
         // The size in the metadata of a block device is zero.
         let capacity = file.seek(SeekFrom::End(0))?;
-        clear_device(&mut file, 0, capacity)?;
+        discard_range(&mut file, 0, capacity)?;
         Ok(Self { file, capacity, len: 0 })
     }
 
-    /// Size of the device in bytes.
+    /// Returns the size of the device in bytes.
     #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// The device.
+    /// Returns the device.
     #[must_use]
     pub fn into_inner(self) -> File {
         self.file
@@ -251,7 +257,7 @@ impl Output for DeviceOutput {
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
-        // A regular file would grow.
+        // A regular file would grow instead.
         if end > self.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -260,7 +266,7 @@ impl Output for DeviceOutput {
     }
 
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        clear_device(&mut self.file, offset, len.min(self.len.saturating_sub(offset)))
+        discard_range(&mut self.file, offset, len.min(self.len.saturating_sub(offset)))
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
@@ -277,14 +283,16 @@ impl Output for DeviceOutput {
     }
 }
 
-fn clear_device(device: &mut File, offset: u64, len: u64) -> io::Result<()> {
+/// Makes a range of a device read as zeros, within its capacity.
+fn discard_range(device: &mut File, offset: u64, len: u64) -> io::Result<()> {
     if punch(device, offset, len)? {
         return Ok(());
     }
     write_zeros(device, offset, len)
 }
 
-/// Makes a range of a file or device read as zeros by giving its space back, which changes no size; says whether that is possible.
+/// Punches a hole into a file or discards blocks of a device, without changing its size. Returns
+/// `false` if the system or file system does not support this.
 #[cfg(all(target_os = "linux", feature = "fallocate"))]
 fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     use rustix::fs::{FallocateFlags, fallocate};
@@ -303,7 +311,7 @@ fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     }
 }
 
-/// Fails for a file that is open for appending: Linux then appends whatever the offset is
+/// Fails for a file that is open for appending, because Linux then ignores offsets and appends
 /// (pwrite(2), "Bugs").
 #[cfg(all(target_os = "linux", feature = "fallocate"))]
 fn refuse_append(file: &File) -> io::Result<()> {

@@ -1,12 +1,12 @@
-//! Reading images: [`Reader`], and what it finds.
+//! Reads images: [`Reader`] and the types that it returns.
 //!
-//! A reader looks paths up, lists directories, and reads inodes, extended attributes and the
-//! contents of files. Whatever an image holds, the answer is a value or a [`ReadError`]; nothing is
-//! followed in circles, or held in memory beyond a block, a name list, an attribute or a list of
-//! extents. Every checksum is verified, and a journal that was not replayed is read as if it had
-//! been.
+//! A reader looks up paths, lists directories, and reads inodes, extended attributes and the
+//! content of files. Whatever bytes an image has, each function returns a value or a
+//! [`ReadError`]. No function follows a cycle. None holds more in memory than a block, the names
+//! of a directory, an attribute or a list of extents. Every checksum is verified, and a journal
+//! that was not replayed is read as if it had been.
 //!
-//! A reader takes any [`ReadAt`], and all its functions take `&self`, so threads can share it:
+//! A reader takes any [`ReadAt`]. All its functions take `&self`, so threads can share it:
 //!
 //! ```
 //! use std::io::{Read as _, Seek as _, SeekFrom};
@@ -22,14 +22,14 @@
 //! # let (image, _) = formatter.finish(tree)?;
 //!
 //! let reader = Arc::new(Reader::open(image)?);
-//! for found in reader.walk() {
-//!     let (path, inode) = found?;
+//! for entry in reader.walk() {
+//!     let (path, inode) = entry?;
 //!     println!("{:>6} {:04o} {}", inode.ino.get(), inode.mode, path.escape_ascii());
 //! }
 //! let inode = reader.lookup(b"/etc/../etc/issue", Follow::Yes)?;
 //! assert_eq!((inode.file_type, inode.size), (FileType::RegularFile, 8));
 //!
-//! // One of many files that are open at once; this one keeps the reader, to go to a thread.
+//! // Many files can be open at once. This one shares the reader, so it can move to a thread.
 //! let mut file = File::new(Arc::clone(&reader), &inode)?;
 //! let read = std::thread::spawn(move || {
 //!     let mut text = String::new();
@@ -41,18 +41,18 @@
 //! ```
 
 mod blocks;
+pub(crate) mod checksums;
 mod data;
 mod directory;
 pub(crate) mod extents;
-#[doc(hidden)]
-pub mod fields;
 mod file;
 mod info;
 mod inode;
 pub(crate) mod journal;
 mod lookup;
 mod structure;
-pub(crate) mod sums;
+#[doc(hidden)]
+pub mod superblock_fields;
 mod walk;
 mod xattrs;
 
@@ -69,7 +69,7 @@ use crate::units::{BlockNr, Ino};
 
 pub use crate::file_type::FileType;
 pub use crate::read_at::{ReadAt, ReadSeek};
-pub use blocks::{Extent, GroupMetadata, InodeBlocks};
+pub use blocks::{FileExtent, GroupMetadata, InodeBlocks};
 pub use data::DataRange;
 pub use directory::DirEntry;
 pub use file::File;
@@ -79,60 +79,59 @@ pub use lookup::{Follow, LookupError};
 pub use structure::{Structure, StructureKind};
 pub use walk::Walk;
 
-use journal::Logged;
-use sums::{Sums, expect};
+use checksums::{ChecksumMode, verify_checksum};
+use journal::JournalOverlay;
 
-/// The last byte of an image that there can be: 2^63 - 1.
+/// Largest offset of a byte in an image: 2^63 - 1.
 const MAX_OFFSET: u64 = u64::MAX >> 1;
 
-/// Why an image, or something in it, cannot be read.
+/// Reason why an image, or a part of it, cannot be read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The image does not give its bytes, or ends before what it says it has.
+    /// The image cannot be read, or ends before the file system does.
     Input {
-        /// Where.
+        /// Offset in bytes.
         offset: u64,
-        /// Why not.
+        /// Error of the source.
         source: io::Error,
     },
-    /// No superblock where one belongs.
+    /// The superblock is missing.
     NotExt4,
-    /// Features that this reader does not know, or knows not to read.
+    /// The file system has features that this reader does not handle.
     Unsupported {
-        /// Names as `mke2fs -O` takes them, with spaces between.
+        /// Names as for `mke2fs -O`, separated by spaces.
         features: String,
     },
-    /// What the journal holds is not in its place yet, and the journal is on another device.
+    /// The journal has to be replayed, and is on another device.
     NeedsRecovery,
-    /// The journal holds fast commits, which say what to change instead of holding blocks, and they
-    /// were not replayed.
+    /// The journal has fast commits to replay. They describe changes instead of holding blocks.
     FastCommits,
-    /// The journal was not replayed, and cannot be.
+    /// The journal has to be replayed, and is damaged.
     Journal {
-        /// What is wrong.
+        /// Fault of the journal.
         what: &'static str,
     },
-    /// A checksum is not that of what it covers.
+    /// A checksum is wrong.
     Checksum {
-        /// What it covers.
+        /// The structure that it covers.
         structure: Structure,
     },
-    /// The superblock contradicts itself.
+    /// The superblock is damaged.
     Superblock {
-        /// What is wrong.
+        /// Fault of the superblock.
         what: &'static str,
     },
-    /// There is no such inode.
+    /// The file system has no inode with that number.
     NoSuchInode {
-        /// Its number.
+        /// Number of the inode.
         ino: u32,
     },
-    /// An inode, or what belongs to it, contradicts itself or the file system.
+    /// An inode, or a structure that belongs to it, is damaged.
     Inode {
-        /// Its number.
+        /// Number of the inode.
         ino: u32,
-        /// What is wrong.
+        /// Fault of the inode.
         what: &'static str,
     },
 }
@@ -168,7 +167,8 @@ impl Error for ReadError {
 }
 
 impl From<ReadError> for io::Error {
-    /// Has the kind of the error that the image gave, or [`io::ErrorKind::InvalidData`].
+    /// Keeps the kind of an error of the source. The other errors become
+    /// [`io::ErrorKind::InvalidData`].
     fn from(error: ReadError) -> Self {
         let kind = match &error {
             ReadError::Input { source, .. } => source.kind(),
@@ -178,20 +178,20 @@ impl From<ReadError> for io::Error {
     }
 }
 
-/// An image to look into: a file, a device, or memory.
+/// Reader of an image: a file, a device, or memory.
 pub struct Reader<R> {
     input: R,
     superblock: Superblock,
     block_size: usize,
     block_count: u64,
-    sums: Sums,
-    /// What the journal holds.
-    logged: Logged,
+    checksum_mode: ChecksumMode,
+    /// Blocks whose current content is in the journal.
+    overlay: JournalOverlay,
     needs_recovery: bool,
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Reads the superblock, and the journal if it was not replayed.
+    /// Opens an image: reads the superblock, and the journal if it was not replayed.
     ///
     /// # Errors
     ///
@@ -200,25 +200,26 @@ impl<R: ReadAt> Reader<R> {
     pub fn open(input: R) -> Result<Self, ReadError> {
         let mut reader = Self::new(input);
         let superblock = reader.read_superblock()?;
-        expect(sums::is_right_superblock(&superblock), Structure::Superblock)?;
-        reader.adopt(superblock)?;
-        reader.see_through_journal()?;
+        verify_checksum(checksums::superblock_checksum_ok(&superblock), Structure::Superblock)?;
+        reader.set_superblock(superblock)?;
+        reader.overlay_journal()?;
         Ok(reader)
     }
 
-    /// A reader that knows nothing yet of the file system.
+    /// Creates a reader without a superblock.
     pub(crate) fn new(input: R) -> Self {
         Self {
             input,
             superblock: Superblock::new_zeroed(),
             block_size: 1024,
             block_count: 0,
-            sums: Sums::None,
-            logged: Logged::new(),
+            checksum_mode: ChecksumMode::None,
+            overlay: JournalOverlay::new(),
             needs_recovery: false,
         }
     }
 
+    /// Reads the primary superblock, without verifying its checksum.
     pub(crate) fn read_superblock(&self) -> Result<Superblock, ReadError> {
         let mut superblock = Superblock::new_zeroed();
         match self.read_at(OFFSET, superblock.as_mut_bytes()) {
@@ -233,42 +234,38 @@ impl<R: ReadAt> Reader<R> {
         Ok(superblock)
     }
 
-    /// Takes a superblock for that of the file system; one that makes no sense changes nothing.
-    pub(crate) fn adopt(&mut self, superblock: Superblock) -> Result<(), ReadError> {
+    /// Uses a superblock as that of the file system. Changes nothing if the superblock is damaged.
+    pub(crate) fn set_superblock(&mut self, superblock: Superblock) -> Result<(), ReadError> {
         let damaged = |what| Err(ReadError::Superblock { what });
         let Some(block_size) = superblock.block_len() else {
-            return damaged("blocks of more than 64 KiB");
+            return damaged("the block size exceeds 64 KiB");
         };
-        if !self.logged.is_empty() && block_size != self.block_size {
-            return damaged("blocks of another size in the journal");
+        if !self.overlay.is_empty() && block_size != self.block_size {
+            return damaged("the superblock in the journal has another block size");
         }
         if superblock.inodes_per_group.get() == 0 || superblock.blocks_per_group.get() == 0 {
-            return damaged("groups of nothing");
+            return damaged("groups have no blocks or no inodes");
         }
         let block_count = superblock.block_count();
-        // 2^48 blocks are the most that an extent can name; offsets of bytes have 63 bits in all that images are kept in.
+        // Extents can name 2^48 blocks. Byte offsets in files and devices have 63 bits.
         if block_count > MAX_BLOCK_COUNT.min(MAX_OFFSET / block_size as u64) {
-            return damaged("more blocks than there can be");
+            return damaged("the block count is too large");
         }
         let inode_size = superblock.inode_len();
         if !(128..=block_size).contains(&inode_size) || !inode_size.is_power_of_two() {
-            return damaged("the size of inodes");
+            return damaged("the inode size is invalid");
         }
         if !(32..=block_size).contains(&superblock.descriptor_len()) {
-            return damaged("the size of group descriptors");
+            return damaged("the size of group descriptors is invalid");
         }
         self.block_size = block_size;
         self.block_count = block_count;
-        self.sums = Sums::of(&superblock);
+        self.checksum_mode = ChecksumMode::of(&superblock);
         self.superblock = superblock;
         Ok(())
     }
 
-    /// The bytes before the superblock, which belong to no file system.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Input`].
+    /// Returns the bytes before the superblock, which do not belong to the file system.
     pub fn boot_area(&self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
         let mut bytes = [0; BOOT_AREA_LEN];
         self.read_at(0, &mut bytes)?;
@@ -287,13 +284,13 @@ impl<R: ReadAt> Reader<R> {
         self.block_count
     }
 
-    /// Groups that so many blocks are.
+    /// Returns the number of groups that the first `block_count` blocks form.
     pub(crate) fn group_count(&self, block_count: u64) -> u32 {
         self.superblock.group_count(block_count)
     }
 
-    pub(crate) fn sums(&self) -> Sums {
-        self.sums
+    pub(crate) fn checksum_mode(&self) -> ChecksumMode {
+        self.checksum_mode
     }
 
     pub(crate) fn inode_size(&self) -> usize {
@@ -304,15 +301,18 @@ impl<R: ReadAt> Reader<R> {
         self.superblock.descriptor_len()
     }
 
-    /// Refuses what would be read wrongly.
+    /// Returns an error if the image has unknown incompatible features, or a journal on another
+    /// device to replay.
     fn check_features(&self) -> Result<(), ReadError> {
-        if self.needs_recovery && self.has_journal_elsewhere() {
+        if self.needs_recovery && self.has_external_journal() {
             return Err(ReadError::NeedsRecovery);
         }
-        self.check_known()
+        self.check_known_features()
     }
 
-    pub(crate) fn check_known(&self) -> Result<(), ReadError> {
+    /// Returns an error if the superblock has incompatible features that the reader does not
+    /// handle.
+    pub(crate) fn check_known_features(&self) -> Result<(), ReadError> {
         let unknown = (self.superblock.features() & Features::ALL_INCOMPAT).difference(Features::READABLE);
         if unknown.is_empty() {
             return Ok(());
@@ -322,8 +322,9 @@ impl<R: ReadAt> Reader<R> {
         })
     }
 
-    /// The descriptor of a group, and the bytes of it that the image has; it may be damaged.
-    pub(crate) fn descriptor(&self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
+    /// Reads the descriptor of a group. Returns it with its bytes in the image, to verify its
+    /// checksum.
+    pub(crate) fn read_group_desc(&self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
         let size = self.descriptor_size();
         let first = u64::from(self.superblock.first_data_block.get()) + 1;
         let offset = self.offset_of_block(first) + u64::from(group) * size as u64;
@@ -335,31 +336,31 @@ impl<R: ReadAt> Reader<R> {
         ))
     }
 
-    /// Where an inode is, in bytes.
-    fn offset_of(&self, ino: Ino) -> Result<u64, ReadError> {
+    /// Returns the offset in bytes of an inode in the image.
+    fn inode_offset(&self, ino: Ino) -> Result<u64, ReadError> {
         if ino.get() == 0 || ino.get() > self.superblock.inodes_count.get() {
             return Err(ReadError::NoSuchInode { ino: ino.get() });
         }
         let (group, index) = self.superblock.inode_position(ino);
-        let (descriptor, bytes) = self.descriptor(group)?;
-        let is_right = self.sums.is_right_descriptor(&bytes, &descriptor, group);
-        expect(is_right, Structure::GroupDescriptor { group })?;
+        let (descriptor, bytes) = self.read_group_desc(group)?;
+        let is_right = self.checksum_mode.group_desc_checksum_ok(&bytes, &descriptor, group);
+        verify_checksum(is_right, Structure::GroupDescriptor { group })?;
         let table = descriptor.inode_table();
         if table >= self.block_count {
             return Err(ReadError::Inode {
                 ino: ino.get(),
-                what: "its table lies behind the end of the file system",
+                what: "its inode table is beyond the end of the file system",
             });
         }
         Ok(self.offset_of_block(table) + u64::from(index) * self.inode_size() as u64)
     }
 
-    /// Reads a whole block that belongs to an inode.
+    /// Reads a block that belongs to an inode.
     fn read_block(&self, ino: Ino, block: BlockNr) -> Result<Vec<u8>, ReadError> {
         if block.get() == 0 || block.get() >= self.block_count {
             return Err(ReadError::Inode {
                 ino: ino.get(),
-                what: "a block lies outside of the file system",
+                what: "one of its blocks is outside of the file system",
             });
         }
         let mut bytes = vec![0; self.block_size];

@@ -1,26 +1,26 @@
-//! [`ReadAt`]: bytes by position, for readers that many threads share.
+//! [`ReadAt`]: positioned reads, for readers that many threads share.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes by position: a file, a device, or memory.
+/// Source of bytes with positioned reads: a file, a device, or memory.
 ///
-/// Reads take `&self`, so that threads can share one file without sharing a position in it.
-/// [`ReadSeek`] makes one of anything that is [`Read`] and [`Seek`].
+/// Reads take `&self`, so threads can share a file without sharing a position in it. [`ReadSeek`]
+/// adapts anything that is [`Read`] and [`Seek`].
 pub trait ReadAt {
-    /// Fills the buffer with the bytes at an offset.
+    /// Fills the buffer with the bytes from an offset on.
     ///
     /// # Errors
     ///
-    /// That of the source, and [`io::ErrorKind::UnexpectedEof`] beyond its end.
+    /// The errors of the source, and [`io::ErrorKind::UnexpectedEof`] beyond its end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// Returns the size in bytes.
     ///
     /// # Errors
     ///
-    /// That of the source.
+    /// The errors of the source.
     fn size(&self) -> io::Result<u64>;
 }
 
@@ -37,8 +37,8 @@ impl ReadAt for [u8] {
     }
 }
 
-/// A regular file or a device. Its position does not matter; on systems other than Unix, reads move
-/// it.
+/// A regular file or a device. The file's position is ignored. On systems other than Unix, reads
+/// change it.
 impl ReadAt for File {
     #[cfg(unix)]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -61,7 +61,7 @@ impl ReadAt for File {
         Ok(())
     }
 
-    /// Moves the position, which only one thread at a time may do.
+    /// Moves the position, so only one thread at a time may read.
     #[cfg(not(any(unix, windows)))]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut file = self;
@@ -74,7 +74,7 @@ impl ReadAt for File {
         if metadata.is_file() {
             return Ok(metadata.len());
         }
-        // The size in the metadata of a block device is zero.
+        // The metadata of a block device has size zero.
         let mut file = self;
         file.seek(SeekFrom::End(0))
     }
@@ -101,7 +101,7 @@ forward! {
     [T: ReadAt + ?Sized] Arc<T>;
 }
 
-/// Memory; the cursor's position does not matter.
+/// Memory. The cursor's position is ignored.
 impl<T: AsRef<[u8]>> ReadAt for Cursor<T> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.get_ref().as_ref().read_exact_at(buffer, offset)
@@ -112,18 +112,18 @@ impl<T: AsRef<[u8]>> ReadAt for Cursor<T> {
     }
 }
 
-/// Makes a source with a position one without: a lock keeps seeking and reading together, so
-/// threads that share it wait for each other.
+/// Adapter that makes [`ReadAt`] of a source with a position. A lock covers seeking and reading,
+/// so threads that share the source wait for each other.
 #[derive(Debug, Default)]
 pub struct ReadSeek<T>(Mutex<T>);
 
 impl<T: Read + Seek> ReadSeek<T> {
-    /// Reads from a source, from its first byte on wherever its position is.
+    /// Wraps a source. Offsets count from its first byte, not from its current position.
     pub fn new(source: T) -> Self {
         Self(Mutex::new(source))
     }
 
-    /// Returns the source, its position anywhere.
+    /// Returns the source. Its position is unspecified.
     pub fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +131,7 @@ impl<T: Read + Seek> ReadSeek<T> {
 
 impl<T: Read + Seek> ReadAt for ReadSeek<T> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        // Each call seeks first, so one that panicked left nothing behind that matters.
+        // Each call seeks first, so a call that panicked leaves no harmful state.
         let mut source = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         source.seek(SeekFrom::Start(offset))?;
         source.read_exact(buffer)

@@ -1,4 +1,14 @@
-//! Checksums (`metadata_csum`), as the last thing that happens to a structure: only sealed structures reach the image.
+//! [`Sealed`]: structures with their checksums (`metadata_csum`), the only metadata that is
+//! written.
+//!
+//! To add a kind of structure:
+//!
+//! 1. `disk/`: its type, with `assert_layout!`.
+//! 2. `checksum.rs`: a function that computes its checksum; the reader uses it as well.
+//! 3. Here: a function or `seal` method that stores the checksum and returns a [`Sealed`].
+//! 4. `format/table_writer.rs`: code that writes it with `BlockWriter`.
+//! 5. `read/`: the verification of the checksum, beside those of the other structures.
+//! 6. `check/problem.rs`: the problems that the check finds in it, with codes, and `CHECK.md`.
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -13,7 +23,8 @@ use crate::disk::xattr::XattrHeader;
 use crate::options::BOOT_AREA_LEN;
 use crate::units::{BlockNr, Ino};
 
-/// A structure whose checksum is right. Only this module makes one, and the image takes no other metadata.
+/// A structure with a valid checksum. Only this module creates it, and `BlockWriter` accepts no
+/// other metadata.
 pub(crate) struct Sealed<T: ?Sized>(T);
 
 impl<T: IntoBytes + zerocopy::Immutable + ?Sized> Sealed<T> {
@@ -44,65 +55,68 @@ impl GroupDesc {
 
 impl Inode {
     pub(crate) fn seal(mut self, seed: Seed, ino: Ino) -> Sealed<Self> {
-        let sum = checksum::inode(self.as_bytes(), true, seed.of_inode(ino, self.generation.get()));
-        self.checksum_lo = sum.low16().into();
-        self.checksum_hi = sum.high16().into();
+        let crc = checksum::inode(self.as_bytes(), true, seed.of_inode(ino, self.generation.get()));
+        self.checksum_lo = crc.low16().into();
+        self.checksum_hi = crc.high16().into();
         Sealed(self)
     }
 }
 
 impl JournalSuperblock {
-    /// Without a checksum: the kernel switches the journal's own on at the first mount.
+    /// Seals without a checksum: the kernel turns on the journal's own checksums at the first
+    /// mount.
     pub(crate) fn seal(self) -> Sealed<Self> {
         Sealed(self)
     }
 }
 
-/// The bytes before the superblock, which no sum covers.
+/// Seals the bytes before the superblock, which no checksum covers.
 pub(crate) fn boot_area(bytes: &[u8; BOOT_AREA_LEN]) -> Sealed<[u8; BOOT_AREA_LEN]> {
     Sealed(*bytes)
 }
 
-/// A block of an extent tree, which is as full of room for entries as it can be.
+/// Seals a block of an extent tree. Its header must allow the most entries that fit, since the
+/// checksum follows them.
 pub(crate) fn extent_block(mut block: Vec<u8>, inode: Seed) -> Sealed<Vec<u8>> {
     let max_entries = max_entries(block.len());
-    let (tail, sum) = checksum::extent_block(&block, max_entries, inode).expect("a block has room for its tail");
+    let (tail, crc) = checksum::extent_block(&block, max_entries, inode).expect("a block has room for its tail");
     let (tail, _) = ExtentTail::mut_from_prefix(&mut block[tail..]).expect("a block has room for its tail");
-    tail.checksum = sum.into();
+    tail.checksum = crc.into();
     Sealed(block)
 }
 
-/// A block of directory entries.
+/// Seals a block of directory entries.
 pub(crate) fn directory_block(mut block: Vec<u8>, inode: Seed) -> Sealed<Vec<u8>> {
-    let sum = checksum::directory_block(&block, inode);
+    let crc = checksum::directory_block(&block, inode);
     let (_, tail) = DirEntryTail::mut_from_suffix(&mut block).expect("a block has room for its tail");
-    tail.checksum = sum.into();
+    tail.checksum = crc.into();
     Sealed(block)
 }
 
-/// A node of a directory's index, whose `count` entries begin at `entries`.
+/// Seals a node of a directory index whose `count` entries begin at the byte `entries`.
 pub(crate) fn index_block(mut block: Vec<u8>, inode: Seed, entries: usize, count: usize) -> Sealed<Vec<u8>> {
-    let sum = checksum::index_block(&block, entries, count, [0; 4], inode);
+    let crc = checksum::index_block(&block, entries, count, [0; 4], inode);
     let (_, tail) = IndexTail::mut_from_suffix(&mut block).expect("a block has room for its tail");
-    tail.checksum = sum.into();
+    tail.checksum = crc.into();
     Sealed(block)
 }
 
-/// A block of extended attributes.
+/// Seals a block of extended attributes.
 pub(crate) fn xattr_block(mut block: Vec<u8>, seed: Seed, nr: BlockNr) -> Sealed<Vec<u8>> {
-    let sum = checksum::xattr_block(&block, nr, seed);
+    let crc = checksum::xattr_block(&block, nr, seed);
     let (header, _) = XattrHeader::mut_from_prefix(&mut block).expect("a block has room for its header");
-    header.checksum = sum.into();
+    header.checksum = crc.into();
     Sealed(block)
 }
 
-/// A bitmap, and the sum over its first `covered` bytes, which is in the group's descriptor.
+/// Seals a bitmap, and returns the checksum of its first `covered` bytes, which the group
+/// descriptor holds.
 pub(crate) fn bitmap(block: Vec<u8>, seed: Seed, covered: usize) -> (Sealed<Vec<u8>>, u32) {
-    let sum = checksum::bitmap(&block[..covered], seed);
-    (Sealed(block), sum)
+    let crc = checksum::bitmap(&block[..covered], seed);
+    (Sealed(block), crc)
 }
 
-/// A block that has no checksum: one of the resize inode's map of reserved descriptors.
+/// Seals a block without a checksum: an indirect block of the resize inode's map.
 pub(crate) fn indirect_block(block: Vec<u8>) -> Sealed<Vec<u8>> {
     Sealed(block)
 }

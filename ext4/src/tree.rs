@@ -1,4 +1,5 @@
-//! A POSIX tree: inodes, names, links and extended attributes. It knows nothing of ext4's blocks.
+//! [`Tree`]: a POSIX tree of inodes, names, links and extended attributes, independent of ext4's
+//! blocks.
 
 mod acl;
 mod error;
@@ -15,21 +16,21 @@ pub use acl::{Acl, AclError, AclTag};
 pub use error::TreeError;
 pub use metadata::{Metadata, Timestamp, Xattrs};
 
-/// Longest name in bytes (`NAME_MAX`).
+/// Maximum length of a name in bytes (`NAME_MAX`).
 pub const MAX_NAME_LEN: usize = 255;
-/// Longest symlink target in bytes (`PATH_MAX` less its NUL).
+/// Maximum length of a symlink target in bytes (`PATH_MAX` less its NUL).
 pub const MAX_TARGET_LEN: usize = 4095;
-/// Most hard links to one file (`EXT4_LINK_MAX`).
+/// Maximum number of hard links to a file (`EXT4_LINK_MAX`).
 pub const MAX_LINKS: u32 = 65_000;
 
-/// An inode of one [`Tree`]; its number on disk comes later.
+/// Identifier of an inode in one [`Tree`]. Its number on disk is assigned later.
 ///
-/// Identifiers are given out once, in ascending order: that of a removed inode never names another,
-/// and that of an inode of one tree never names one of another tree, but for [`InodeId::ROOT`].
+/// Identifiers are assigned once, in ascending order. That of a removed inode is never assigned
+/// again, and except for [`InodeId::ROOT`], trees do not share identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeId {
     index: u32,
-    /// The tree that it is in; none for the root, which every tree has.
+    /// The tree of the inode; none for the root, which every tree has.
     tree: Origin,
 }
 
@@ -40,7 +41,7 @@ impl InodeId {
         tree: Origin::NONE,
     };
 
-    /// The inode at a position in creation order.
+    /// Creates the identifier of the inode at a position in creation order.
     pub(crate) fn new(index: u32, tree: Origin) -> Self {
         match index {
             0 => Self::ROOT,
@@ -54,7 +55,7 @@ impl InodeId {
     }
 }
 
-/// Number of a device.
+/// Device number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
     /// Major number, 0 to 4,095.
@@ -63,10 +64,10 @@ pub struct Device {
     pub minor: u32,
 }
 
-/// Names of a directory, and the directory above it.
+/// Entries of a directory, and its parent directory.
 #[derive(Debug)]
 pub struct Directory {
-    // Indexes alone: what tells trees apart would take as much again for each name.
+    // Indexes alone: storing the tree's number as well would double the memory of each entry.
     entries: BTreeMap<Box<[u8]>, u32>,
     parent: u32,
     subdirectory_count: u32,
@@ -74,7 +75,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// An empty directory, which finds its place when it is inserted.
+    /// Creates an empty directory. Its parent is set when it is inserted.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -85,7 +86,7 @@ impl Directory {
         }
     }
 
-    /// Names and inodes, ordered by the bytes of the name.
+    /// Iterates over names and inodes, ordered by the bytes of the name.
     #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&[u8], InodeId)> {
         self.entries
@@ -93,18 +94,18 @@ impl Directory {
             .map(|(name, &index)| (&**name, InodeId::new(index, self.tree)))
     }
 
-    /// The inode of a name.
+    /// The inode with this name.
     fn get(&self, name: &[u8]) -> Option<InodeId> {
         self.entries.get(name).map(|&index| InodeId::new(index, self.tree))
     }
 
-    /// The directory above; the root's is the root.
+    /// Returns the parent directory; the root's is the root itself.
     #[must_use]
     pub fn parent(&self) -> InodeId {
         InodeId::new(self.parent, self.tree)
     }
 
-    /// Directories among the entries.
+    /// Returns the number of directories among the entries.
     #[must_use]
     pub fn subdirectory_count(&self) -> u32 {
         self.subdirectory_count
@@ -117,12 +118,12 @@ impl Default for Directory {
     }
 }
 
-/// What an inode is, with its content.
+/// Kind of an inode, with its content.
 #[derive(Debug)]
 pub enum Kind {
     /// A directory.
     Directory(Directory),
-    /// A regular file; its content is in the image already.
+    /// A regular file, whose content is already in the image.
     File(FileData),
     /// A symbolic link and its target.
     Symlink(Box<[u8]>),
@@ -137,7 +138,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Type of the inode.
+    /// Returns the type of the inode.
     #[must_use]
     pub fn file_type(&self) -> FileType {
         match self {
@@ -152,7 +153,7 @@ impl Kind {
     }
 }
 
-/// A file of any kind.
+/// An inode of a [`Tree`].
 #[derive(Debug)]
 pub struct Inode {
     /// Mode, owner, times and extended attributes.
@@ -162,13 +163,13 @@ pub struct Inode {
 }
 
 impl Inode {
-    /// What it is.
+    /// Returns the kind of the inode, with its content.
     #[must_use]
     pub fn kind(&self) -> &Kind {
         &self.kind
     }
 
-    /// The directory that it is, if it is one.
+    /// Returns its entries if the inode is a directory.
     #[must_use]
     pub fn directory(&self) -> Option<&Directory> {
         match &self.kind {
@@ -177,7 +178,8 @@ impl Inode {
         }
     }
 
-    /// Names of the inode, 1 to [`MAX_LINKS`]; 1 for a directory.
+    /// Returns the number of names, 1 to [`MAX_LINKS`]; 1 for a directory, and 0 for an inode that
+    /// is [held](Tree::hold) without a name.
     #[must_use]
     pub fn links(&self) -> u32 {
         self.links
@@ -200,15 +202,15 @@ impl Inode {
 /// ```
 #[derive(Debug)]
 pub struct Tree {
-    // Boxed, so that the slots of removed inodes, which are never given out again, cost a pointer each.
+    // Boxed, so that the slot of a removed inode, which is never reused, costs one pointer.
     inodes: Vec<Option<Box<Inode>>>,
-    /// Inodes that stay without a name.
+    /// Inodes that are kept when they have no name.
     held: BTreeSet<InodeId>,
     origin: Origin,
 }
 
 impl Tree {
-    /// A tree with nothing but its root directory.
+    /// Creates a tree that contains only a root directory.
     #[must_use]
     pub fn new(root: Metadata) -> Self {
         let origin = Origin::new();
@@ -228,13 +230,13 @@ impl Tree {
         }
     }
 
-    /// An inode, `None` if it was removed, or belongs to another tree.
+    /// Returns an inode, or `None` if it was removed or belongs to another tree.
     #[must_use]
     pub fn get(&self, id: InodeId) -> Option<&Inode> {
         self.inodes.get(self.slot(id)?)?.as_deref()
     }
 
-    /// An inode. [`Tree::get`] is for identifiers that may be those of others.
+    /// Returns an inode. [`Tree::get`] accepts any identifier.
     ///
     /// # Panics
     ///
@@ -245,13 +247,13 @@ impl Tree {
             .expect("the caller holds an inode of this tree that was not removed")
     }
 
-    /// Metadata of an inode, to change it.
+    /// Returns the metadata of an inode for modification.
     ///
     /// # Panics
     ///
     /// If the inode was removed, or belongs to another tree.
-    // Not the whole inode: two trees could exchange theirs, and with them names and counts of
-    // links.
+    // Does not return the whole inode, because callers could swap inodes between trees, and with
+    // them entries and link counts.
     pub fn metadata_mut(&mut self, id: InodeId) -> &mut Metadata {
         let inode = self
             .inode_mut(id)
@@ -259,37 +261,38 @@ impl Tree {
         &mut inode.metadata
     }
 
-    /// Returns whether the inode is in the tree: one that was removed is not, nor is that of
+    /// Returns whether the inode is in this tree: it was not removed, and does not belong to
     /// another tree.
     #[must_use]
     pub fn contains(&self, id: InodeId) -> bool {
         self.get(id).is_some()
     }
 
-    /// Inodes ever made: an upper bound of [`InodeId`]s.
+    /// Number of inodes ever created: an upper bound of [`InodeId::index`].
     pub(crate) fn slot_count(&self) -> usize {
         self.inodes.len()
     }
 
-    /// Number of the tree, which the identifiers of its inodes carry.
+    /// Number of the tree, which the identifiers of its inodes contain.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// The entry of a directory, `None` if it has no such name or `directory` is not a directory of
-    /// this tree.
+    /// Returns the inode of a name, or `None` if the directory has no entry of this name, or
+    /// `directory` is not a directory of this tree.
     #[must_use]
     pub fn lookup(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
         self.get(directory)?.directory()?.get(name)
     }
 
-    /// Puts a new inode into a directory.
+    /// Creates an inode in a directory.
     ///
     /// # Errors
     ///
     /// [`TreeError::NoSuchInode`] and [`TreeError::NotADirectory`] for the directory,
     /// [`TreeError::AlreadyExists`], [`TreeError::InvalidName`], [`TreeError::InvalidTarget`],
-    /// [`TreeError::InvalidDevice`] and [`TreeError::TooManyInodes`]; the tree is then as it was.
+    /// [`TreeError::InvalidDevice`] and [`TreeError::TooManyInodes`]. The tree then stays as it
+    /// was.
     pub fn insert(
         &mut self,
         directory: InodeId,
@@ -329,8 +332,8 @@ impl Tree {
         Ok(InodeId::new(index, self.origin))
     }
 
-    /// Finds a directory by its path from the root on, and makes the directories that are missing:
-    /// root's, with mode 0755, at the epoch. Follows no symlinks.
+    /// Returns the directory at a path from the root, and creates missing directories: owned by
+    /// root, with mode 0755, at the epoch. Does not follow symlinks.
     ///
     /// ```
     /// use ext4::Tree;
@@ -343,8 +346,8 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`TreeError::NotADirectory`], [`TreeError::InvalidName`], of `..` too, and
-    /// [`TreeError::TooManyInodes`]; directories before that in the path are made.
+    /// [`TreeError::NotADirectory`], [`TreeError::InvalidName`], also for `..`, and
+    /// [`TreeError::TooManyInodes`]. Directories earlier in the path are kept.
     pub fn mkdir_all(&mut self, path: &[u8]) -> Result<InodeId, TreeError> {
         let mut directory = InodeId::ROOT;
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
@@ -357,13 +360,13 @@ impl Tree {
         Ok(directory)
     }
 
-    /// Gives an inode one more name.
+    /// Adds a name to an inode.
     ///
     /// # Errors
     ///
-    /// [`TreeError::NoSuchInode`] for the directory and the target, [`TreeError::LinkToDirectory`],
-    /// [`TreeError::TooManyLinks`], [`TreeError::NotADirectory`], [`TreeError::AlreadyExists`] and
-    /// [`TreeError::InvalidName`]; the tree is then as it was.
+    /// [`TreeError::NoSuchInode`] for the directory and the target,
+    /// [`TreeError::LinkToDirectory`], [`TreeError::TooManyLinks`], [`TreeError::NotADirectory`],
+    /// [`TreeError::AlreadyExists`] and [`TreeError::InvalidName`]. The tree then stays as it was.
     pub fn link(&mut self, directory: InodeId, name: &[u8], target: InodeId) -> Result<(), TreeError> {
         let inode = self.get(target).ok_or(TreeError::NoSuchInode { id: target })?;
         if inode.directory().is_some() {
@@ -377,7 +380,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes a name, with all below it if it is a directory's, and returns the contents that no name leads to any more.
+    /// Removes a name, and everything below it if it is a directory's. Returns the contents of
+    /// files that have no name any more.
     ///
     /// # Errors
     ///
@@ -390,7 +394,7 @@ impl Tree {
             self.directory_mut(directory)?.subdirectory_count -= 1;
         }
         let mut unreachable = Vec::new();
-        // A list, not recursion: a hostile tree may be deeper than the stack.
+        // A list instead of recursion: a hostile tree may be deeper than the stack.
         let mut pending = vec![removed];
         while let Some(id) = pending.pop() {
             let inode = self.inode_mut(id)?;
@@ -411,7 +415,8 @@ impl Tree {
     }
 
     /// Keeps an inode when its last name is removed, so that it can be linked again, until
-    /// [`Tree::release`]. The formatter releases what is still held when it finishes.
+    /// [`Tree::release`]. [`Formatter::finish`](crate::Formatter::finish) releases all held
+    /// inodes.
     ///
     /// # Errors
     ///
@@ -425,8 +430,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes the inodes that are held and have no name, and returns their contents. The others
-    /// are held no longer.
+    /// Ends all holds. Removes the held inodes that have no name, and returns their contents.
     pub fn release(&mut self) -> Vec<FileData> {
         let held = mem::take(&mut self.held).into_iter();
         let nameless = held.filter_map(|id| self.inodes[id.index as usize].take_if(|inode| inode.links == 0));
@@ -439,7 +443,7 @@ impl Tree {
             .collect()
     }
 
-    /// A path that leads to an inode of the tree, found by looking everywhere.
+    /// A path to an inode of the tree, found by walking the whole tree.
     pub(crate) fn path_of(&self, id: InodeId) -> String {
         let mut pending = vec![(InodeId::ROOT, String::from("/"))];
         while let Some((directory, path)) = pending.pop() {
@@ -459,7 +463,7 @@ impl Tree {
         unreachable!("every inode of a tree has a name")
     }
 
-    /// Contents of all files, and the inodes that have them.
+    /// Iterates over the contents of all files, with their inodes.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (InodeId, &FileData)> {
         (0..)
             .zip(&self.inodes)
@@ -469,7 +473,7 @@ impl Tree {
             })
     }
 
-    /// Contents of all files.
+    /// Iterates over the contents of all files.
     pub(crate) fn contents_mut(&mut self) -> impl Iterator<Item = &mut FileData> {
         self.inodes
             .iter_mut()
@@ -480,7 +484,7 @@ impl Tree {
             })
     }
 
-    /// Position of an inode that is or was in the tree.
+    /// Position of an inode that is or was in this tree.
     fn slot(&self, id: InodeId) -> Option<usize> {
         (id == InodeId::ROOT || id.tree == self.origin).then_some(id.index as usize)
     }
@@ -517,7 +521,7 @@ impl Tree {
 }
 
 impl Default for Tree {
-    /// A root directory of mode 0755 that belongs to root, at the epoch.
+    /// A root directory with mode 0755, owned by root, at the epoch.
     fn default() -> Self {
         Self::new(Metadata::new(0o755))
     }

@@ -1,5 +1,5 @@
-//! Outputs of a fixed size: what fits is as in memory, and what does not says how large they have
-//! to be.
+//! Outputs of a fixed size: an image that fits is that of a growing output, and an error names the
+//! size that suffices.
 
 use std::io::{self, Read as _};
 
@@ -7,18 +7,18 @@ use ext4::{BlockSize, DeviceOutput, Fit, FormatError, Formatter, Journal, Option
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::exact::{File, build_into, file, options};
+use super::exact_sizes::{File, build_into, file, options};
 
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
-/// Memory of a fixed size, beyond which nothing may be used.
-struct Memory {
+/// Memory of a fixed size. An access beyond it panics.
+struct FixedMemory {
     bytes: Vec<u8>,
     capacity: u64,
 }
 
-impl Memory {
+impl FixedMemory {
     fn new(capacity: u64) -> Self {
         let bytes = Vec::new();
         Self { bytes, capacity }
@@ -29,7 +29,7 @@ impl Memory {
     }
 }
 
-impl Output for Memory {
+impl Output for FixedMemory {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.assert_within(offset, buffer.len() as u64);
         self.bytes.read_at(buffer, offset)
@@ -55,10 +55,10 @@ impl Output for Memory {
     }
 }
 
-/// An image, or the bytes that it needs and those that it has.
+/// An image, or the bytes needed and available.
 type Built = Result<Vec<u8>, (u64, u64)>;
 
-fn built<O>(result: Result<(O, ext4::Summary), FormatError>, bytes: impl FnOnce(O) -> Vec<u8>) -> Built {
+fn result_of<O>(result: Result<(O, ext4::Summary), FormatError>, bytes: impl FnOnce(O) -> Vec<u8>) -> Built {
     match result {
         Ok((output, _)) => Ok(bytes(output)),
         Err(FormatError::NoSpace { needed, available }) => Err((needed, available)),
@@ -66,38 +66,38 @@ fn built<O>(result: Result<(O, ext4::Summary), FormatError>, bytes: impl FnOnce(
     }
 }
 
-fn in_vec(size: Size, options: &Options, files: &[File]) -> Built {
+fn build_in_vec(size: Size, options: &Options, files: &[File]) -> Built {
     let options = Options {
         size,
         ..options.clone()
     };
-    built(build_into(Vec::new(), options, files, true), |bytes| bytes)
+    result_of(build_into(Vec::new(), options, files, true), |bytes| bytes)
 }
 
-/// Builds in memory of a fixed size, behind each kind of pointer.
-fn in_memory(capacity: u64, size: Size, options: &Options, files: &[File]) -> Built {
+/// Builds in memory of a fixed size, through each kind of pointer to it.
+fn build_in_memory(capacity: u64, size: Size, options: &Options, files: &[File]) -> Built {
     let options = Options {
         size,
         ..options.clone()
     };
-    let memory: Box<dyn Output> = Box::new(Memory::new(capacity));
+    let memory: Box<dyn Output> = Box::new(FixedMemory::new(capacity));
     assert_eq!(memory.max_len(), Some(capacity));
-    let mut memory = Memory::new(capacity);
-    built(build_into(Box::new(&mut memory), options, files, true), |memory| {
+    let mut memory = FixedMemory::new(capacity);
+    result_of(build_into(Box::new(&mut memory), options, files, true), |memory| {
         memory.bytes.clone()
     })
 }
 
-fn fixed(capacity: u64, options: &Options, files: &[File]) -> Built {
-    in_memory(capacity, Size::Fixed(capacity), options, files)
+fn build_fixed(capacity: u64, options: &Options, files: &[File]) -> Built {
+    build_in_memory(capacity, Size::Fixed(capacity), options, files)
 }
 
-/// Asserts that a device of a size is as memory of no fixed size, and returns the size that it
-/// needs.
-fn assert_as_in_vec(capacity: u64, options: &Options, files: &[File]) -> u64 {
-    let expected = in_vec(Size::Fixed(capacity), options, files);
-    let found = fixed(capacity, options, files);
-    let passes = files.iter().any(|file| file.passes);
+/// Asserts that a device of a size gets the same image, or the same error, as a `Vec`. Returns the
+/// size that suffices.
+fn assert_like_vec(capacity: u64, options: &Options, files: &[File]) -> u64 {
+    let expected = build_in_vec(Size::Fixed(capacity), options, files);
+    let found = build_fixed(capacity, options, files);
+    let freed = files.iter().any(|file| file.freed);
     match (expected, found) {
         (Ok(expected), Ok(found)) => {
             assert!(found == expected, "{capacity} bytes");
@@ -107,13 +107,13 @@ fn assert_as_in_vec(capacity: u64, options: &Options, files: &[File]) -> u64 {
             assert_eq!(available, capacity);
             assert!(needed > capacity && needed % MIB == 0, "{needed} of {capacity}");
             match expected {
-                Err((least, _)) if passes => assert!(needed >= least, "{needed}, not {least}"),
+                Err((least, _)) if freed => assert!(needed >= least, "{needed}, not {least}"),
                 Err((least, _)) => assert_eq!(needed, least),
-                Ok(_) => assert!(passes, "{capacity} bytes"),
+                Ok(_) => assert!(freed, "{capacity} bytes"),
             }
             needed
         }
-        (Err(expected), Ok(_)) => panic!("{capacity} bytes are enough, and {expected:?} in memory"),
+        (Err(expected), Ok(_)) => panic!("{capacity} bytes suffice, but a Vec gives {expected:?}"),
     }
 }
 
@@ -121,23 +121,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_device_of_any_size_is_as_memory_or_names_the_smallest_size_that_is(
+    fn a_device_gets_the_image_of_memory_or_names_the_smallest_size(
         options in options(),
         files in vec(file(), 0..10),
         odd in 0..MIB,
     ) {
-        let enough = assert_as_in_vec(0, &options, &files);
+        let enough = assert_like_vec(0, &options, &files);
         for part in 1..8 {
             let capacity = enough / 8 * part + odd;
-            let needed = assert_as_in_vec(capacity, &options, &files);
+            let needed = assert_like_vec(capacity, &options, &files);
             prop_assert!(needed >= capacity);
         }
-        // The largest that is named, with a larger room for descriptors.
-        let enough = assert_as_in_vec(enough - MIB, &options, &files);
-        prop_assert_eq!(fixed(enough, &options, &files), in_vec(Size::Fixed(enough), &options, &files));
-        prop_assert!(fixed(enough, &options, &files).is_ok());
-        prop_assert_eq!(fixed(enough - MIB, &options, &files), Err((enough, enough - MIB)));
-        assert_as_in_vec(enough + odd, &options, &files);
+        // The largest size that an error names: its group descriptors may take more room.
+        let enough = assert_like_vec(enough - MIB, &options, &files);
+        prop_assert_eq!(build_fixed(enough, &options, &files), build_in_vec(Size::Fixed(enough), &options, &files));
+        prop_assert!(build_fixed(enough, &options, &files).is_ok());
+        prop_assert_eq!(build_fixed(enough - MIB, &options, &files), Err((enough, enough - MIB)));
+        assert_like_vec(enough + odd, &options, &files);
     }
 }
 
@@ -149,29 +149,29 @@ fn small() -> Options {
     }
 }
 
-fn stays(len: u64) -> File {
-    let (is_sparse, passes) = (false, false);
-    File { len, is_sparse, passes }
+fn kept(len: u64) -> File {
+    let (sparse, freed) = (false, false);
+    File { len, sparse, freed }
 }
 
-fn passes(len: u64) -> File {
-    let passes = true;
-    File { passes, ..stays(len) }
+fn freed(len: u64) -> File {
+    let freed = true;
+    File { freed, ..kept(len) }
 }
 
 #[test]
-fn freed_content_counts_while_it_is_there() {
-    let files = [passes(20 * MIB), stays(20 * MIB)];
-    let (needed, _) = fixed(30 * MIB, &small(), &files).unwrap_err();
+fn content_that_is_freed_later_must_fit_into_the_device() {
+    let files = [freed(20 * MIB), kept(20 * MIB)];
+    let (needed, _) = build_fixed(30 * MIB, &small(), &files).unwrap_err();
     assert!((40 * MIB..44 * MIB).contains(&needed), "{needed}");
-    assert!(in_vec(Size::Fixed(30 * MIB), &small(), &files).is_ok());
-    assert!(fixed(needed, &small(), &files).is_ok());
+    assert!(build_in_vec(Size::Fixed(30 * MIB), &small(), &files).is_ok());
+    assert!(build_fixed(needed, &small(), &files).is_ok());
 }
 
 #[test]
-fn lost_content_cannot_be_read_back() {
+fn content_beyond_the_device_cannot_be_read_back() {
     let mut formatter = Formatter::new(
-        Memory::new(10 * MIB),
+        FixedMemory::new(10 * MIB),
         Options {
             size: Size::Fixed(10 * MIB),
             ..small()
@@ -181,16 +181,16 @@ fn lost_content_cannot_be_read_back() {
     let first = formatter.write_data(io::repeat(1), MIB).unwrap();
     let lost = formatter.write_data(io::repeat(2), 10 * MIB).unwrap();
     let zeros = formatter.write_data(io::repeat(0), 5).unwrap();
-    for (data, is_lost) in [(&first, false), (&lost, true), (&zeros, true), (&first, false)] {
+    for (data, lost) in [(&first, false), (&lost, true), (&zeros, true), (&first, false)] {
         match formatter.read_data(data) {
             Ok(mut content) => {
-                assert!(!is_lost);
+                assert!(!lost);
                 let mut read = Vec::new();
                 content.read_to_end(&mut read).unwrap();
                 assert!(read == vec![1; 1 << 20]);
             }
             Err(FormatError::NoSpace { needed, available }) => {
-                assert!(is_lost);
+                assert!(lost);
                 assert_eq!(available, 10 * MIB);
                 assert!((11 * MIB..=14 * MIB).contains(&needed), "{needed}");
             }
@@ -204,8 +204,8 @@ fn lost_content_cannot_be_read_back() {
 }
 
 #[test]
-fn a_size_that_fits_is_no_larger_than_the_device() {
-    let files = [stays(3 * MIB), stays(MIB)];
+fn a_fitted_size_is_limited_by_the_device() {
+    let files = [kept(3 * MIB), kept(MIB)];
     let fit = |free, min, max| {
         let free_percent = 0;
         Size::Fit(Fit {
@@ -229,19 +229,22 @@ fn a_size_that_fits_is_no_larger_than_the_device() {
         ("content", fit(0, 0, 1 << 40), 4 * MIB, Some(0)),
         ("its own largest size", fit(0, 0, 4 * MIB), 64 * MIB, Some(0)),
     ];
-    for (case, size, capacity, too_small) in cases {
-        let found = in_memory(capacity, size, &small(), &files);
+    for (case, size, capacity, min_needed) in cases {
+        let found = build_in_memory(capacity, size, &small(), &files);
         let Size::Fit(wanted) = size else { unreachable!() };
-        match too_small {
-            None => assert!(found == in_vec(size, &small(), &files), "{case}"),
+        match min_needed {
+            None => assert!(found == build_in_vec(size, &small(), &files), "{case}"),
             Some(least) => {
                 let (needed, available) = found.unwrap_err();
                 assert_eq!(available, capacity.min(wanted.max), "{case}");
                 assert!(needed > available && needed >= least, "{case}: {needed}");
                 let wider = Size::Fit(Fit { max: 1 << 40, ..wanted });
-                let image = in_memory(needed, wider, &small(), &files).unwrap();
+                let image = build_in_memory(needed, wider, &small(), &files).unwrap();
                 assert_eq!(image.len() as u64, needed, "{case}");
-                assert!(in_memory(needed - MIB, wider, &small(), &files).is_err(), "{case}");
+                assert!(
+                    build_in_memory(needed - MIB, wider, &small(), &files).is_err(),
+                    "{case}"
+                );
             }
         }
     }

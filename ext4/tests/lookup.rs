@@ -1,4 +1,4 @@
-//! The reader as programs use it: paths, open files, walks, and many threads at once.
+//! The reader's interface for programs: paths, open files, walks, and use by many threads.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use std::thread;
 use ext4::read::{File, FileType, Follow, LookupError, ReadAt, ReadSeek, Reader};
 use ext4::{Directory, Formatter, Ino, InodeId, Journal, Kind, Metadata, Options, Size, Tree};
 
-/// A file system of symlinks, with a file of 13 bytes at `/a/b/file`.
+/// Makes an image with many symlinks, and a file of 13 bytes at `/a/b/file`.
 fn image() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(8 << 20),
@@ -55,8 +55,8 @@ fn image() -> Vec<u8> {
     formatter.finish(tree).unwrap().0
 }
 
-/// Result of a lookup: the type of the inode, or the failure and the way to it.
-fn outcome(result: Result<FileType, LookupError>) -> String {
+/// Describes the result of a lookup: the file type, or the failure and the path where it occurred.
+fn describe(result: Result<FileType, LookupError>) -> String {
     let at = |text: &str, path: Vec<u8>| format!("{text} {}", String::from_utf8(path).unwrap());
     match result {
         Ok(file_type) => file_type.to_string(),
@@ -70,7 +70,7 @@ fn outcome(result: Result<FileType, LookupError>) -> String {
 }
 
 #[test]
-fn paths_lead_where_linux_has_them_lead() {
+fn paths_resolve_as_on_linux() {
     let image = image();
     let reader = Reader::open(&image).unwrap();
     for (path, followed, not_followed) in [
@@ -108,13 +108,13 @@ fn paths_lead_where_linux_has_them_lead() {
     ] {
         for (follow, expected) in [(Follow::Yes, followed), (Follow::No, not_followed)] {
             let found = reader.lookup(path.as_bytes(), follow).map(|inode| inode.file_type);
-            assert_eq!(outcome(found), expected, "{path} {follow:?}");
+            assert_eq!(describe(found), expected, "{path} {follow:?}");
         }
     }
 }
 
 #[test]
-fn files_alone_are_opened() {
+fn only_regular_files_can_be_opened() {
     let image = image();
     let reader = Reader::open(&image).unwrap();
     for (path, expected) in [
@@ -125,7 +125,7 @@ fn files_alone_are_opened() {
         ("/a/b/nothing", "not found /a/b/nothing"),
     ] {
         let open = reader.open_file(path.as_bytes());
-        assert_eq!(outcome(open.map(|file| file.inode().file_type)), expected, "{path}");
+        assert_eq!(describe(open.map(|file| file.inode().file_type)), expected, "{path}");
         assert_eq!(reader.read(path.as_bytes()).is_ok(), expected == "file", "{path}");
     }
     assert_eq!(reader.read(b"/a/up/directory/file").unwrap(), b"what it holds");
@@ -133,7 +133,7 @@ fn files_alone_are_opened() {
 }
 
 #[test]
-fn files_are_read_from_anywhere_several_at_once() {
+fn several_open_files_are_read_at_any_offset() {
     let reader = Arc::new(Reader::open(image()).unwrap());
     let inode = reader.lookup(b"/a/large", Follow::Yes).unwrap();
     let mut large = File::new(Arc::clone(&reader), &inode).unwrap();
@@ -142,7 +142,7 @@ fn files_are_read_from_anywhere_several_at_once() {
     let mut expected = vec![0; len];
     expected[..4].copy_from_slice(b"head");
     expected[len - 4..].copy_from_slice(b"tail");
-    // Blocks, holes, their borders, the end, and beyond.
+    // Blocks, holes, their borders, the end of the file, and beyond it.
     for start in [
         0,
         1,
@@ -187,7 +187,7 @@ fn files_are_read_from_anywhere_several_at_once() {
 }
 
 #[test]
-fn a_walk_is_in_the_order_of_names() {
+fn a_walk_is_sorted_by_name() {
     let image = image();
     let reader = Reader::open(&image).unwrap();
     let found: Vec<_> = reader.walk().map(|found| found.unwrap().0).collect();
@@ -202,9 +202,9 @@ fn a_walk_is_in_the_order_of_names() {
 }
 
 #[test]
-fn a_directory_in_itself_ends_a_walk() {
+fn a_walk_ends_at_a_directory_that_contains_itself() {
     let mut image = image();
-    // Without checksums, `/a/b/c` becomes `/a`.
+    // Turns `/a/b/c` into a second entry of `/a`, without checksums.
     image[1024 + 0x65] &= !4;
     let a = Reader::open(&image).unwrap().lookup(b"/a", Follow::Yes).unwrap().ino;
     let entry = |name: &[u8]| [&[u8::try_from(name.len()).unwrap(), 2], name].concat();
@@ -218,10 +218,13 @@ fn a_directory_in_itself_ends_a_walk() {
         .collect();
     assert_eq!(
         errors,
-        [format!("inode {} is damaged: it is a directory in two places", a.get())]
+        [format!(
+            "inode {} is damaged: it is a directory with two names",
+            a.get()
+        )]
     );
     assert_eq!(
-        outcome(
+        describe(
             reader
                 .lookup(b"/a/b/c/b/c/fifo", Follow::Yes)
                 .map(|inode| inode.file_type)
@@ -230,7 +233,7 @@ fn a_directory_in_itself_ends_a_walk() {
     );
 }
 
-/// All contents and targets, in the order of a walk.
+/// Reads all contents and symlink targets, in the order of a walk.
 fn contents<R: ReadAt>(reader: &Reader<R>) -> Vec<(Ino, Vec<u8>)> {
     let read = |found: Result<(Vec<u8>, _), _>| {
         let (path, inode): (_, ext4::read::Inode) = found.unwrap();

@@ -1,5 +1,5 @@
-//! Calls that make no sense, each of which is an error and changes nothing: contents and
-//! identifiers of others, numbers at the ends of their ranges.
+//! Invalid calls, each of which fails and changes nothing: contents and identifiers of other trees
+//! and formatters, numbers at the ends of their ranges.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,8 +14,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use support::model::Build;
-use support::nowhere::Nowhere;
-use support::samples::{fitting, put_indexed_directory, put_one_of_each};
+use support::null_output::NullOutput;
+use support::samples::{fit_options, put_every_kind, put_indexed_directory};
 
 fn options() -> Options {
     Options {
@@ -32,8 +32,8 @@ fn insert(tree: &mut Tree, directory: InodeId, name: &str, kind: Kind) -> Result
     tree.insert(directory, name.as_bytes(), Metadata::default(), kind)
 }
 
-/// The path that the error of a content of another formatter names.
-fn foreign_path<T>(result: Result<T, FormatError>) -> Option<String> {
+/// Returns the path in the error for content of another formatter.
+fn foreign_data_path<T>(result: Result<T, FormatError>) -> Option<String> {
     match result {
         Err(FormatError::ForeignData { path }) => path,
         Err(error) => panic!("{error}"),
@@ -41,15 +41,15 @@ fn foreign_path<T>(result: Result<T, FormatError>) -> Option<String> {
     }
 }
 
-/// Writes one content.
-type Make = fn(&mut Formatter<Vec<u8>>) -> FileData;
+/// Writes the content of a file.
+type WriteContent = fn(&mut Formatter<Vec<u8>>) -> FileData;
 
 #[test]
 fn content_of_another_formatter_is_an_error_in_finish() {
     let content = b"content";
-    let contents: [Make; 3] = [
+    let contents: [WriteContent; 3] = [
         |formatter| formatter.write_data(&b"content"[..], 7).unwrap(),
-        // No blocks, but perhaps more than this block size has numbers for.
+        // Has no blocks, but a length that may be too large for this block size.
         |formatter| formatter.write_sparse(io::empty(), 1 << 40, &[]).unwrap(),
         |_| {
             let options = Options {
@@ -60,14 +60,17 @@ fn content_of_another_formatter_is_an_error_in_finish() {
             formatter.write_data(&b"in the inode"[..], 12).unwrap()
         },
     ];
-    for make in contents {
+    for write in contents {
         let (mut formatter, mut other) = (formatter(), formatter());
         let mut tree = Tree::default();
         let own = formatter.write_data(&content[..], 7).unwrap();
         insert(&mut tree, InodeId::ROOT, "own", Kind::File(own)).unwrap();
         let directory = insert(&mut tree, InodeId::ROOT, "etc", Kind::Directory(Directory::new())).unwrap();
-        insert(&mut tree, directory, "foreign", Kind::File(make(&mut other))).unwrap();
-        assert_eq!(foreign_path(formatter.finish(tree)).as_deref(), Some("/etc/foreign"));
+        insert(&mut tree, directory, "foreign", Kind::File(write(&mut other))).unwrap();
+        assert_eq!(
+            foreign_data_path(formatter.finish(tree)).as_deref(),
+            Some("/etc/foreign")
+        );
     }
 }
 
@@ -77,28 +80,28 @@ fn a_tree_of_another_formatter_is_an_error_in_finish() {
     let mut tree = Tree::default();
     let data = one.write_data(&b"content"[..], 7).unwrap();
     insert(&mut tree, InodeId::ROOT, "file", Kind::File(data)).unwrap();
-    assert_eq!(foreign_path(other.finish(tree)).as_deref(), Some("/file"));
+    assert_eq!(foreign_data_path(other.finish(tree)).as_deref(), Some("/file"));
 }
 
 #[test]
 fn content_of_another_formatter_is_neither_read_nor_freed() {
     let (mut one, mut other) = (formatter(), formatter());
     let data = one.write_data(&b"content"[..], 7).unwrap();
-    assert_eq!(foreign_path(other.read_data(&data)), None);
+    assert_eq!(foreign_data_path(other.read_data(&data)), None);
     other.free(data);
-    assert_eq!(foreign_path(other.finish(Tree::default())), None);
+    assert_eq!(foreign_data_path(other.finish(Tree::default())), None);
     one.finish(Tree::default()).unwrap();
 }
 
 #[test]
-fn content_that_was_removed_goes_back_into_any_tree_of_its_formatter() {
+fn removed_content_can_go_into_any_tree_of_its_formatter() {
     let mut formatter = formatter();
     let (mut first, mut second) = (Tree::default(), Tree::default());
     let data = formatter.write_data(&b"content"[..], 7).unwrap();
     insert(&mut first, InodeId::ROOT, "file", Kind::File(data)).unwrap();
     let removed = first.remove(InodeId::ROOT, b"file").unwrap().pop().unwrap();
     insert(&mut second, InodeId::ROOT, "moved", Kind::File(removed)).unwrap();
-    // Content by default is that of an empty file.
+    // The default content is that of an empty file.
     insert(&mut second, InodeId::ROOT, "empty", Kind::File(FileData::default())).unwrap();
     formatter.free(FileData::default());
     let (image, _) = formatter.finish(second).unwrap();
@@ -123,17 +126,17 @@ fn trees_and_formatters_made_before_change_no_byte() {
 }
 
 #[test]
-fn an_inode_of_another_image_makes_no_panic_in_a_reader() {
+fn an_inode_of_another_image_causes_no_panic_in_a_reader() {
     let image = |put: fn(&mut Build<Vec<u8>>), change: fn(&mut Options)| {
-        let mut options = fitting();
+        let mut options = fit_options();
         change(&mut options);
         let mut build = Build::new(Vec::new(), options).unwrap();
         put(&mut build);
         build.finish().unwrap().0
     };
     let images = [
-        image(put_one_of_each, |_| {}),
-        image(put_one_of_each, |options| options.inline_data = true),
+        image(put_every_kind, |_| {}),
+        image(put_every_kind, |options| options.inline_data = true),
         image(put_indexed_directory, |options| options.block_size = BlockSize::Kib1),
         image(|_| {}, |options| options.size = Size::Fixed(5 << 20)),
     ];
@@ -162,7 +165,7 @@ fn an_inode_of_another_image_makes_no_panic_in_a_reader() {
     }
 }
 
-/// One call of a tree, with the numbers of identifiers among those of both trees.
+/// A call of a tree. Numbers select among the inodes of both trees.
 #[derive(Clone, Debug)]
 enum Call {
     Insert(usize, u8, bool),
@@ -218,7 +221,7 @@ proptest! {
             match (&result, missing) {
                 (Err(TreeError::NoSuchInode { id }), Some((missing, _))) => assert_eq!(id, missing),
                 (Err(TreeError::NoSuchInode { .. }), None) => panic!("{used:?} are there"),
-                // A directory as a target comes before the directory that the name goes to.
+                // The target is checked before the directory that gets the name.
                 (Err(TreeError::LinkToDirectory), _) | (_, None) => {}
                 (_, Some(missing)) => panic!("{missing:?} is in another tree or none: {result:?}"),
             }
@@ -265,7 +268,7 @@ fn any_options() -> impl Strategy<Value = Options> {
     (block_size, size, inodes, journal, flags, any::<u8>(), small()).prop_map(
         |(block_size, size, inodes, journal, (growth, large_xattrs, inline_data), reserved_percent, created)| Options {
             block_size,
-            // The tables of more than 32 GiB in small blocks take long, and much memory.
+            // Sizes above 32 GiB in 1 KiB blocks have tables that take much time and memory.
             size: bounded(size, u64::from(block_size.bytes()) << 25),
             inodes,
             journal,
@@ -279,7 +282,7 @@ fn any_options() -> impl Strategy<Value = Options> {
     )
 }
 
-/// A size that is either no more than a limit, or more than any file system can have.
+/// Reduces sizes below 2^58 modulo a limit. Larger ones exceed every file system, and stay.
 fn bounded(size: Size, limit: u64) -> Size {
     let bound = |bytes: u64| if bytes < 1 << 58 { bytes % limit } else { bytes };
     match size {
@@ -297,12 +300,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_options_and_no_content_make_a_panic(
+    fn no_options_and_no_content_cause_a_panic(
         options in any_options(),
         lengths in vec((number(), vec((number(), number()), 0..4)), 0..6),
         content in vec(any::<u8>(), 0..200),
     ) {
-        let Ok(mut formatter) = Formatter::new(Nowhere, options) else {
+        let Ok(mut formatter) = Formatter::new(NullOutput, options) else {
             return Ok(());
         };
         let mut tree = Tree::default();
@@ -328,7 +331,7 @@ proptest! {
     }
 
     #[test]
-    fn no_metadata_makes_a_panic(
+    fn no_metadata_causes_a_panic(
         numbers in vec(number(), 16),
         bytes in vec(any::<u8>(), 0..400),
         text in ".{0,20}",

@@ -1,4 +1,4 @@
-//! Outputs that are not empty at first, or cannot be written at an offset.
+//! Outputs that are not empty at first, or that do not allow writes at an offset.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,11 +21,11 @@ fn options() -> Options {
     }
 }
 
-/// Makes an image with a file, of which some content passes through.
+/// Makes an image with one file, after another was removed.
 fn make<O: Output>(output: O, options: Options) -> O {
     let mut build = Build::new(output, options).unwrap();
-    build.file("passes", Content::dense(1, 300_000));
-    build.file(
+    build.add_file("passes", Content::dense(1, 300_000));
+    build.add_file(
         "stays",
         Content::sparse(2, 3_000_000, vec![5_000..9_000, 2_000_000..2_100_000]),
     );
@@ -43,7 +43,8 @@ fn open(path: &Path) -> File {
     File::options().read(true).write(true).open(path).unwrap()
 }
 
-/// Earlier contents of an output: bytes of both lengths, and an image of another size.
+/// Earlier contents of an output: a few bytes, more bytes than the image, another image, and the
+/// same image.
 fn contents() -> Vec<Vec<u8>> {
     let other = Options {
         size: Size::Fixed(40 * MIB),
@@ -98,7 +99,7 @@ fn a_device_that_holds_something_is_cleared() {
     };
     assert_image("new");
 
-    // The output of one image, given to a formatter of the next.
+    // Passes the output of one image to the formatter of the next.
     let other = Options {
         size: Size::Fixed(20 * MIB),
         ..Options::new([9; 16])
@@ -155,7 +156,7 @@ fn a_device_keeps_its_size_when_the_content_does_not_fit() {
 
 #[test]
 #[cfg(unix)]
-fn what_cannot_be_emptied_is_refused_at_once() {
+fn a_file_that_cannot_be_truncated_is_refused_at_once() {
     let read_only = tempfile::NamedTempFile::new().unwrap();
     for output in [open(Path::new("/dev/null")), File::open(read_only.path()).unwrap()] {
         let error = Formatter::new(output, options()).err().unwrap();
@@ -174,14 +175,14 @@ fn what_cannot_be_emptied_is_refused_at_once() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_block_device_as_a_file_is_refused_as_one() {
+fn a_block_device_opened_as_a_file_is_refused_as_a_device() {
     let devices = fs::read_dir("/dev").unwrap();
     let is_device = |entry: &fs::DirEntry| {
         use std::os::unix::fs::FileTypeExt;
         entry.file_type().unwrap().is_block_device()
     };
     let mut devices = devices.flatten().filter(is_device);
-    // A resize needs a file open for writing, and fails with this one too: nothing is changed.
+    // A resize of a file opened for reading fails as well, so the device is not changed.
     let Some(device) = devices.find_map(|device| File::open(device.path()).ok()) else {
         support::skip::skip_on_this_machine("there is no block device that can be opened");
         return;
@@ -191,7 +192,7 @@ fn a_block_device_as_a_file_is_refused_as_one() {
 }
 
 #[test]
-fn the_content_of_a_formatter_that_was_dropped_is_gone() {
+fn content_of_a_dropped_formatter_is_gone() {
     let image = tempfile::NamedTempFile::new().unwrap();
     let mut formatter = Formatter::new(open(image.path()), options()).unwrap();
     formatter.write_data(io::repeat(0xAA), 9 * MIB).unwrap();

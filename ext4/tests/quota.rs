@@ -1,5 +1,5 @@
-//! Quota files, which no image of this crate has: what [`ext4::check()`] says of their header and
-//! tree.
+//! Quota files, which the formatter does not write: findings of [`ext4::check()`] in their header
+//! and tree.
 
 use std::io::Cursor;
 
@@ -13,7 +13,7 @@ const BLOCK: usize = 1024;
 const ENTRY: usize = 72;
 const USERS: [u32; 4] = [0, 5, 300, 0x0102_0304];
 
-/// A quota file with entries for [`USERS`] in one block, which is the last.
+/// Makes a quota file with the entries of [`USERS`] in its last block.
 fn quota_file() -> Vec<u8> {
     let mut file = vec![0; 2 * BLOCK];
     let header = [0xD9C0_1F11_u32, 1, 604_800, 604_800, 0, 0, 0, 0];
@@ -39,7 +39,7 @@ fn quota_file() -> Vec<u8> {
         paths.push(node + 4 * usize::from(bytes[3]));
         let entry = 16 + index * ENTRY;
         put(&mut leaf, entry, id);
-        // `dqb_itime`, so that the entry of user 0 is not zeros.
+        // `dqb_itime`: the entry of user 0 must not be all zero.
         leaf[entry + 64] = 1;
     }
     let last = file_blocks(&file);
@@ -63,8 +63,8 @@ fn put(bytes: &mut [u8], at: usize, number: u32) {
     bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
 }
 
-/// Findings in an image whose quota file for users has this content.
-fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
+/// Returns the problems found in an image whose quota file for users has this content.
+fn quota_problems(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
     let options = Options {
         size: Size::Fixed(4 << 20),
         block_size,
@@ -84,7 +84,7 @@ fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
     let entries = reader.read_dir(&root).expect("a good directory");
     let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
     let ino = file.ino.get();
-    // No checksums, but `quota`, and `s_usr_quota_inum`.
+    // No checksums, but the feature `quota`, and `s_usr_quota_inum`.
     image[1024 + 0x65] = image[1024 + 0x65] & !4 | 1;
     put(&mut image, 1024 + 0x240, ino);
     let report = check(Cursor::new(&image)).expect("it is a file system");
@@ -96,9 +96,9 @@ fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
 }
 
 #[test]
-fn a_good_quota_file_is_no_finding() {
+fn a_valid_quota_file_is_clean() {
     for block_size in [BlockSize::Kib1, BlockSize::Kib4] {
-        assert_eq!(found(&quota_file(), block_size), []);
+        assert_eq!(quota_problems(&quota_file(), block_size), []);
     }
 }
 
@@ -160,20 +160,20 @@ fn each_fault_of_a_quota_file_is_found() {
         if what == "an entry that nothing leads to" {
             put(&mut file, last + 8, 5);
         }
-        assert_eq!(found(&file, BlockSize::Kib1), [expected], "{what}");
+        assert_eq!(quota_problems(&file, BlockSize::Kib1), [expected], "{what}");
     }
 }
 
 #[test]
-fn no_byte_of_a_quota_file_makes_a_panic() {
+fn no_byte_of_a_quota_file_causes_a_panic() {
     let good = quota_file();
-    let mut faults = 0;
+    let mut problems = 0;
     for at in (0..32).chain((BLOCK..good.len()).filter(|&at| good[at] != 0)) {
         for value in [0, 1, 0x7F, 0xFF] {
             let mut file = good.clone();
             file[at] = value;
-            faults += found(&file, BlockSize::Kib1).len();
+            problems += quota_problems(&file, BlockSize::Kib1).len();
         }
     }
-    assert!(faults > 50, "{faults}");
+    assert!(problems > 50, "{problems}");
 }

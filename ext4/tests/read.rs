@@ -1,4 +1,4 @@
-//! What a [`Reader`] makes of images: of those that the formatter writes, and of damaged ones.
+//! The [`Reader`] on images of the formatter, and on damaged ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
@@ -23,7 +23,7 @@ fn metadata(mode: u16) -> Metadata {
     metadata
 }
 
-/// An image with one file of each kind.
+/// Makes an image with one file of each kind.
 fn sample() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(16 << 20),
@@ -134,7 +134,7 @@ fn every_kind_of_file_comes_back_as_it_was_written() {
 }
 
 #[test]
-fn attributes_come_back_from_wherever_they_are() {
+fn attributes_are_read_from_inode_block_and_value_inode() {
     let image = sample();
     let reader = reader(&image);
     let root = reader.root().expect("there is a root");
@@ -160,21 +160,21 @@ fn attributes_come_back_from_wherever_they_are() {
 }
 
 #[test]
-fn holes_are_no_data() {
+fn holes_are_not_data() {
     let image = sample();
     let reader = reader(&image);
     let root = reader.root().expect("there is a root");
     let file = &names(&reader, &root)["file"];
     let ranges = reader.data(file).expect("good extents");
-    let places: Vec<_> = ranges.iter().map(|range| (range.start, range.len)).collect();
-    assert_eq!(places, [(0, 4096), ((1 << 20) - 4096, 4096)]);
+    let offsets: Vec<_> = ranges.iter().map(|range| (range.start, range.len)).collect();
+    assert_eq!(offsets, [(0, 4096), ((1 << 20) - 4096, 4096)]);
     let mut end = [0; 4];
     reader.read_data(&ranges[1], 4092, &mut end).expect("it is there");
     assert_eq!(end, *b"tail");
 }
 
 #[test]
-fn what_lies_in_inodes_comes_back() {
+fn inline_files_and_directories_are_read() {
     let image = inline_sample();
     let reader = reader(&image);
     let root = reader.root().expect("there is a root");
@@ -200,7 +200,7 @@ fn what_lies_in_inodes_comes_back() {
     assert!(names(&reader, &found["nothing"]).is_empty());
 }
 
-/// An image whose files and directories lie in their inodes.
+/// Makes an image whose files and directories are inline.
 fn inline_sample() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(16 << 20),
@@ -230,27 +230,27 @@ fn inline_sample() -> Vec<u8> {
 }
 
 #[test]
-fn the_facts_are_those_of_the_superblock() {
+fn info_is_that_of_the_superblock() {
     let image = sample();
-    let facts = reader(&image).info();
-    assert_eq!((facts.uuid, facts.block_size, facts.block_count), ([7; 16], 4096, 4096));
-    assert!(facts.free_block_count < 4096 && facts.free_inode_count < facts.inode_count);
-    assert_eq!(facts.label, b"");
-    assert!(!facts.needs_recovery);
+    let info = reader(&image).info();
+    assert_eq!((info.uuid, info.block_size, info.block_count), ([7; 16], 4096, 4096));
+    assert!(info.free_block_count < 4096 && info.free_inode_count < info.inode_count);
+    assert_eq!(info.label, b"");
+    assert!(!info.needs_recovery);
     let features = "ext_attr resize_inode dir_index filetype extent 64bit flex_bg ea_inode sparse_super large_file \
         huge_file dir_nlink extra_isize metadata_csum";
-    assert_eq!(facts.features.join(" "), features);
+    assert_eq!(info.features.join(" "), features);
 }
 
 #[test]
-fn what_is_no_file_system_is_an_error() {
+fn bytes_without_a_file_system_are_an_error() {
     for bytes in [&b""[..], &[0; 1024], &[0; 4096], &[0xFF; 4096]] {
         let result = Reader::open(Cursor::new(bytes)).expect_err("it is none");
         assert!(matches!(result, ReadError::NotExt4), "{result}");
     }
 }
 
-/// Reads all there is to read, and counts the inodes.
+/// Reads everything, and returns the number of inodes.
 fn read_all(image: &[u8]) -> Result<usize, ReadError> {
     let reader = Reader::open(Cursor::new(image))?;
     let _ = reader.info();
@@ -278,20 +278,20 @@ fn read_all(image: &[u8]) -> Result<usize, ReadError> {
 }
 
 #[test]
-fn no_damage_makes_a_panic() {
+fn no_damage_causes_a_panic() {
     let good = inline_sample();
     assert_eq!(read_all(&good).expect("nothing is wrong with it"), 7 + 4);
-    assert!(noticed(&good, 1) > 100);
+    assert!(count_detected(&good, 1) > 100);
     let good = sample();
     assert_eq!(read_all(&good).expect("nothing is wrong with it"), 10 + 600);
-    assert!(noticed(&good, 47) > 100);
+    assert!(count_detected(&good, 47) > 100);
     for len in [1500, 3000, 5000] {
         read_all(&good[..len]).expect_err("the end is missing");
     }
 }
 
-/// An image in which every kind of structure has a checksum.
-fn structured() -> Vec<u8> {
+/// Makes an image in which every kind of structure has a checksum.
+fn checksummed_image() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(16 << 20),
         block_size: BlockSize::Kib1,
@@ -323,11 +323,11 @@ fn structured() -> Vec<u8> {
 }
 
 #[test]
-fn a_wrong_checksum_is_named_with_its_structure_and_place() {
-    let mut image = structured();
+fn a_wrong_checksum_names_its_structure() {
+    let mut image = checksummed_image();
     read_all(&image).expect("nothing is wrong with it");
     let mut found = BTreeSet::new();
-    // Only what is not content, and not empty.
+    // Skips file contents and empty blocks.
     let blocks = image.chunks(1024).enumerate().skip(1);
     let blocks = blocks.filter(|(_, block)| block.iter().any(|&byte| byte != block[0]));
     let blocks: Vec<_> = blocks.map(|(number, _)| number).collect();
@@ -366,8 +366,8 @@ fn a_wrong_checksum_is_named_with_its_structure_and_place() {
 }
 
 #[test]
-fn a_value_in_an_inode_of_its_own_is_held_against_its_hash() {
-    let mut image = structured();
+fn a_value_inode_is_verified_by_its_hash() {
+    let mut image = checksummed_image();
     let at = image
         .windows(3000)
         .position(|bytes| bytes == [b'x'; 3000])
@@ -385,13 +385,13 @@ fn a_value_in_an_inode_of_its_own_is_held_against_its_hash() {
     );
 }
 
-/// How often damage to every so many bytes that mean something is noticed.
-fn noticed(good: &[u8], step: usize) -> usize {
-    // Every byte that is not zero means something: each is damaged once, in one of four ways.
-    let places: Vec<_> = (1024..good.len()).filter(|&at| good[at] != 0).collect();
+/// Damages every `step`th byte that is not zero, and returns how often the reader fails.
+fn count_detected(good: &[u8], step: usize) -> usize {
+    // Each byte is damaged once, in one of four ways.
+    let offsets: Vec<_> = (1024..good.len()).filter(|&at| good[at] != 0).collect();
     let mut damaged = good.to_vec();
     let mut failures = 0;
-    for (round, &at) in places.iter().enumerate().step_by(step) {
+    for (round, &at) in offsets.iter().enumerate().step_by(step) {
         damaged[at] = [0, 0xFF, good[at] ^ 0x10, good[at].wrapping_add(1)][round % 4];
         failures += usize::from(read_all(&damaged).is_err());
         damaged[at] = good[at];

@@ -1,6 +1,7 @@
 //! Writes the seeds of the fuzz targets, from the sample image and the tests' generators of tars.
 //!
-//! Those of `tree` are inputs that fuzzing found, since nothing else has their form.
+//! The seeds of `tree` are inputs that fuzzing found, since no other program writes their format,
+//! and the seeds called `mke2fs` are an image of that program. Both are kept as they are.
 
 use std::error::Error;
 use std::fs;
@@ -10,11 +11,11 @@ use ext4::{Device, Directory, Formatter, InodeId, Journal, Kind, Metadata, Optio
 
 use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
 
-/// How [`microagent_fuzz::layer::run`] takes a layer: as it is, or in gzip or zstd; and after it another.
+/// First bytes of an input of [`microagent_fuzz::layer::run`] with one layer, as it is or in gzip.
 const ONE: [u8; 3] = [0, 0, 0];
 const ONE_IN_GZIP: [u8; 3] = [1 << 2, 0, 0];
 
-/// Names and contents.
+/// Names and contents of seeds.
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -40,7 +41,7 @@ fn write(directory: &Path, seeds: impl IntoIterator<Item = (impl AsRef<str>, Vec
     Ok(())
 }
 
-/// Layers of the sample image, and the dialects of tar.
+/// Small layers of the sample image, and layers in the dialects of tar.
 fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
     let mut seeds = Vec::new();
     for blob in fs::read_dir(examples.join("blobs/sha256"))? {
@@ -52,7 +53,7 @@ fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
             seeds.push((format!("hello-{name}"), [&ONE[..], &bytes].concat()));
         }
     }
-    let mut plain = |name: &str, how: [u8; 3], tar: Vec<u8>| seeds.push((name.to_owned(), [&how[..], &tar].concat()));
+    let mut add = |name: &str, flags: [u8; 3], tar: Vec<u8>| seeds.push((name.to_owned(), [&flags[..], &tar].concat()));
     let lower = archive(&[
         Entry::directory("d"),
         Entry::file("d/f", "lower"),
@@ -67,8 +68,8 @@ fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
         Entry::file("s/h", "replaced"),
     ]);
     let second = u8::try_from(lower.len() / BLOCK)?;
-    plain("whiteouts", [1, second, 0], [lower, upper].concat());
-    plain(
+    add("whiteouts", [1, second, 0], [lower, upper].concat());
+    add(
         "kinds",
         ONE_IN_GZIP,
         archive(&[
@@ -100,7 +101,7 @@ fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
         &old_sparse(),
         &padded(b"headtail"),
     ];
-    plain("gnu", ONE, gnu.concat());
+    add("gnu", ONE, gnu.concat());
     let mut prefixed = Header::new(b'0', b"name", 3);
     prefixed.text(345..500, b"some/prefix");
     let ustar = [
@@ -108,7 +109,7 @@ fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
         &padded(b"abc"),
         &Header::new(b'\0', b"v7/", 0).v7().seal(),
     ];
-    plain("ustar-v7", ONE, ustar.concat());
+    add("ustar-v7", ONE, ustar.concat());
     let map = "GNU.sparse.map";
     let sparse = Entry::file("GNUSparseFile.0/x", "headtail")
         .pax("GNU.sparse.major", "0")
@@ -116,11 +117,11 @@ fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
         .pax("GNU.sparse.name", "sparse")
         .pax("GNU.sparse.size", "10000")
         .pax(map, "0,4,9996,4");
-    plain("pax-sparse", ONE, archive(&[sparse]));
+    add("pax-sparse", ONE, archive(&[sparse]));
     Ok(seeds)
 }
 
-/// A sparse file in GNU tar's own format.
+/// Returns the header of a sparse file in GNU tar's own format.
 fn old_sparse() -> [u8; 512] {
     let mut header = Header::new(b'S', b"sparse", 8).gnu();
     header.octal(386..398, 0);
@@ -131,7 +132,8 @@ fn old_sparse() -> [u8; 512] {
     header.seal()
 }
 
-/// Records as Go, GNU tar, star and bsdtar write them; the first two bytes choose the types of the headers.
+/// PAX records of Go, GNU tar, star and bsdtar. The first two bytes select the types of the
+/// headers.
 fn records() -> Vec<(&'static str, Vec<u8>)> {
     let body = |records: &[(&str, &str)]| {
         let records: Vec<_> = records
@@ -214,7 +216,7 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The smallest image with a file of each kind.
+/// Makes a small image with files of several kinds.
 fn own_image() -> Result<Vec<u8>, Box<dyn Error>> {
     let options = Options {
         block_size: ext4::BlockSize::Kib1,
@@ -257,7 +259,7 @@ fn own_image() -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(formatter.finish(tree)?.0)
 }
 
-/// Documents of the sample image, and what other tools write.
+/// Documents of the sample image, and in the format of Docker.
 fn documents(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
     let config = br#"{"architecture":"arm64","variant":"v8","os":"linux","created":"2026-01-02T03:04:05.678Z","config":{"User":"app:staff","Env":["PATH=/bin","A=b"],"Entrypoint":["/bin/app"],"Cmd":["-c","x"],"WorkingDir":"/srv","Labels":null,"StopSignal":"SIGRTMIN+3"},"rootfs":{"type":"layers","diff_ids":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}}"#;
     let digest = "a".repeat(64);

@@ -1,4 +1,5 @@
-//! Bytes, taken as an image, are checked to the end; and what is clean can be read.
+//! Fuzzes the check: bytes, taken as an image, are checked to the end, and a clean image can be
+//! read.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| microagent_fuzz::verify::run(bytes));

@@ -1,8 +1,9 @@
-//! Files with credentials.
+//! Target `auth`: credentials files.
 
 use oci::Reference;
 
-/// Looks for the credentials of an image, which the first line names, in the rest.
+/// Looks up the credentials of an image in a file. The first line is a reference to the image, and
+/// the rest the file.
 pub fn run(bytes: &[u8]) {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let (text, json) = bytes.split_at(line);

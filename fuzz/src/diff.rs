@@ -1,4 +1,4 @@
-//! Two images: what comparing them makes of any bytes.
+//! Target `diff`: comparison of two images.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,15 +11,16 @@ use microagent::diff::{DiffOptions, Difference, diff};
 
 use crate::image::without_checksums;
 
-/// What every image is held against.
-const OTHER: &[u8] = include_bytes!("../seeds/image/own");
+/// The sound image that every input is compared with.
+const SOUND_IMAGE: &[u8] = include_bytes!("../seeds/image/own");
 
-/// Compares the bytes with a sound image and with what they are without checksums, in both directions, and with themselves.
+/// Compares the bytes with a sound image, with and without checksums and in both directions, and
+/// with themselves.
 pub fn run(bytes: &[u8]) {
     let bare = without_checksums(bytes);
-    compare(bytes, OTHER);
-    compare(&without_checksums(OTHER), &bare);
-    compare(&bare, &without_checksums(OTHER));
+    compare(bytes, SOUND_IMAGE);
+    compare(&without_checksums(SOUND_IMAGE), &bare);
+    compare(&bare, &without_checksums(SOUND_IMAGE));
     compare(bytes, &bare);
     compare(&bare, &bare);
 }
@@ -30,15 +31,15 @@ fn compare(a: &[u8], b: &[u8]) {
         ["a", "b"].map(|side| env::temp_dir().join(format!("microagent-fuzz-diff-{}-{side}", process::id())))
     });
     for (path, bytes) in files.iter().zip([a, b]) {
-        put(path, bytes).expect("TMPDIR takes it");
+        overwrite(path, bytes).expect("TMPDIR takes it");
     }
     let [left, right] = files;
     let mut count = 0_u64;
     let mut options = DiffOptions::default();
-    options.every_place = true;
+    options.list_moved_files = true;
     let result = diff(left, right, options, &Cancel::new(), &mut |difference| {
         count += 1;
-        check(difference);
+        assert_printable(difference);
         Ok(())
     });
     if let Ok(same) = result {
@@ -47,8 +48,8 @@ fn compare(a: &[u8], b: &[u8]) {
     }
 }
 
-/// Whatever the images hold, a terminal can show it.
-fn check(difference: &Difference) {
+/// Asserts that a terminal can show a difference, no matter what the images contain.
+fn assert_printable(difference: &Difference) {
     for line in &difference.excerpt {
         assert!(line.starts_with(['-', '+', '@', ' ', '\\']), "{line:?}");
         assert!(
@@ -61,8 +62,9 @@ fn check(difference: &Difference) {
     }
 }
 
-/// Not emptied before: that would have the disk write what was there.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file without truncating it first: truncation would make the file system write the old
+/// content to disk.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)

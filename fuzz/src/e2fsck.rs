@@ -1,14 +1,16 @@
-//! The word of e2fsck on images, which takes a process an image: only where `E2FSCK` says which program that is.
+//! Check of images with e2fsck, if the variable `E2FSCK` is set to its path. It takes a process for
+//! each image.
 
 use std::process::Command;
 use std::{env, fs, process};
 
-/// When e2fsck thinks it is: a superblock may say any second of 32 bits, and one in the future is a complaint, of which e2fsck compares
-/// the low half; before 2242, it also takes years from 2310 to 2378 for wrong ones from before 1970.
-const LATER: &str = "12884901887";
+/// Clock of e2fsck, in seconds, in 2378. e2fsck calls a superblock's time that is in the future a
+/// problem, and compares only the low 32 bits, which are all set here. Before 2242, it also takes
+/// years from 2310 to 2378 for wrongly encoded years before 1970.
+const CLOCK: &str = "12884901887";
 
-/// Has e2fsck look at an image, and panics if it says anything, with the image left in `TMPDIR`.
-pub(crate) fn judge(image: &[u8]) {
+/// Asserts that e2fsck prints nothing but its progress. On failure, the image is left in `TMPDIR`.
+pub(crate) fn assert_clean(image: &[u8]) {
     let Some(program) = env::var_os("E2FSCK") else {
         return;
     };
@@ -17,15 +19,16 @@ pub(crate) fn judge(image: &[u8]) {
     let output = Command::new(program)
         .arg("-fn")
         .arg(&path)
-        .env("E2FSCK_TIME", LATER)
+        .env("E2FSCK_TIME", CLOCK)
         .env("LC_ALL", "C")
         .output()
         .expect("E2FSCK is a program");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let is_usual = |line: &str| line.starts_with("Pass ") || (line.contains(" files (") && line.ends_with(" blocks"));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let is_progress =
+        |line: &str| line.starts_with("Pass ") || (line.contains(" files (") && line.ends_with(" blocks"));
     assert!(
-        output.status.success() && said.lines().filter(|line| !line.is_empty()).all(is_usual),
-        "{}: {}\n{said}{}",
+        output.status.success() && stdout.lines().filter(|line| !line.is_empty()).all(is_progress),
+        "{}: {}\n{stdout}{}",
         path.display(),
         output.status,
         String::from_utf8_lossy(&output.stderr)

@@ -1,21 +1,21 @@
-//! Images: what a reader makes of any bytes.
+//! Target `image`: reading of images.
 
 use std::collections::BTreeSet;
 
 use ext4::read::{FileType, Follow, Inode};
 use ext4::{ReadError, Reader};
 
-/// Most bytes of contents that are read, which do not end where an image lies.
+/// Limit on the content that is read, in bytes: a damaged image may claim any size.
 const MAX_CONTENT_LEN: u64 = 1 << 20;
 
-/// Reads all that can be reached from the root, once; and once more as if there were no checksums, which keep most of what is
-/// damaged from being looked at.
+/// Reads everything that the root leads to, with and without checksums. Checksums keep most damaged
+/// structures from being read.
 pub fn run(bytes: &[u8]) {
     read_all(bytes);
     read_all(&without_checksums(bytes));
 }
 
-/// The same image without the feature `metadata_csum`.
+/// Returns the image without the feature `metadata_csum`.
 pub(crate) fn without_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if let Some(features) = bytes.get_mut(1024 + 0x65) {
@@ -28,12 +28,12 @@ fn read_all(bytes: &[u8]) {
     if let Ok(reader) = Reader::open(bytes) {
         let _ = reader.boot_area();
         let _ = (reader.info(), reader.groups());
-        // A damaged structure hides nothing else.
+        // A damaged structure does not hide others.
         read_tree(&reader, |_| {});
     }
 }
 
-/// Reads all that can be reached from the root, each inode once, and says what could not be read.
+/// Reads everything that the root leads to, each inode once, and passes each error to `failed`.
 pub(crate) fn read_tree(reader: &Reader<&[u8]>, mut failed: impl FnMut(ReadError)) {
     let mut seen = BTreeSet::new();
     let mut left = MAX_CONTENT_LEN;

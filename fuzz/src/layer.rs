@@ -1,4 +1,4 @@
-//! Layers: compression, tar, what they change, and the image.
+//! Target `layer`: decompression, tar, and the application of layers.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
@@ -10,26 +10,28 @@ use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
 use support::check::check;
 
-/// Size of a block of a tar.
+/// Size of a block of a tar, in bytes.
 const BLOCK: usize = 512;
-/// Longest content that is compared.
+/// Longest content that is compared, in bytes.
 const MAX_COMPARED: u64 = 4 << 20;
 
 /// Applies layers, makes the image, and reads it back.
 ///
-/// The first byte says how many layers there are, how they are compressed, and whether all checksums of headers are made right,
-/// which bytes that change at random never are; the next two say where the second and the third begin.
+/// Bits 0 and 1 of the first byte are the number of layers before the last, and bits 2 to 4 their
+/// compression. Bit 5 keeps header checksums as they are; otherwise all are corrected, since random
+/// bytes would never have correct ones. The next two bytes are the lengths of the first two layers,
+/// in blocks.
 pub fn run(bytes: &[u8]) {
-    let [how, second, third, tars @ ..] = bytes else {
+    let [flags, first_len, second_len, tars @ ..] = bytes else {
         return;
     };
     let mut tars = tars.to_vec();
-    if how & 0x20 == 0 {
+    if flags & 0x20 == 0 {
         seal_headers(&mut tars);
     }
     let mut rootfs = empty();
-    for tar in split(&tars, how & 3, [*second, *third]) {
-        let blob = wrap(tar, how >> 2 & 7);
+    for tar in split(&tars, flags & 3, [*first_len, *second_len]) {
+        let blob = compress(tar, flags >> 2 & 7);
         let Ok(tar) = decode(&blob[..], "application/vnd.oci.image.layer.v1.tar") else {
             return;
         };
@@ -40,7 +42,7 @@ pub fn run(bytes: &[u8]) {
     finish(rootfs);
 }
 
-/// A file system without files.
+/// Returns a file system without files.
 pub(crate) fn empty() -> RootfsBuilder<Memory> {
     let options = Options {
         size: Size::Fit(Fit {
@@ -56,7 +58,7 @@ pub(crate) fn empty() -> RootfsBuilder<Memory> {
     RootfsBuilder::new(Formatter::new(Memory::default(), options).expect("the size is not fixed"))
 }
 
-/// Makes every checksum right that a header of ustar, GNU or PAX might have.
+/// Corrects the checksum of every block that may be a header of ustar, GNU tar or PAX.
 fn seal_headers(tars: &mut [u8]) {
     let (blocks, _) = tars.as_chunks_mut::<BLOCK>();
     for block in blocks.iter_mut().filter(|block| &block[257..262] == b"ustar") {
@@ -64,18 +66,18 @@ fn seal_headers(tars: &mut [u8]) {
     }
 }
 
-/// Gives a header its checksum.
+/// Corrects the checksum of a header.
 pub(crate) fn seal(header: &mut [u8; BLOCK]) {
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-/// Up to three tars, which begin at blocks.
-fn split(tars: &[u8], count: u8, starts: [u8; 2]) -> Vec<&[u8]> {
+/// Splits bytes into up to three tars, at block boundaries.
+fn split(tars: &[u8], count: u8, lens: [u8; 2]) -> Vec<&[u8]> {
     let mut rest = tars;
     let mut split = Vec::new();
-    for len in starts.into_iter().take(count.into()) {
+    for len in lens.into_iter().take(count.into()) {
         let len = (usize::from(len) * BLOCK).min(rest.len());
         let (first, others) = rest.split_at(len);
         split.push(first);
@@ -85,8 +87,8 @@ fn split(tars: &[u8], count: u8, starts: [u8; 2]) -> Vec<&[u8]> {
     split
 }
 
-fn wrap(tar: &[u8], how: u8) -> Vec<u8> {
-    match how {
+fn compress(tar: &[u8], format: u8) -> Vec<u8> {
+    match format {
         1 => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(tar).expect("memory takes it");
@@ -97,43 +99,38 @@ fn wrap(tar: &[u8], how: u8) -> Vec<u8> {
     }
 }
 
-/// What a path leads to.
+/// A file as the tree or the image has it.
 #[derive(Debug, PartialEq)]
-struct Found {
+struct FileState {
     metadata: Metadata,
     file_type: FileType,
     device: Option<Device>,
-    /// Target of a symlink, or content of a file that is not too long.
+    /// Target of a symlink, or content of a file of at most [`MAX_COMPARED`] bytes.
     content: Vec<u8>,
     size: Option<u64>,
     links: u32,
 }
 
-/// Makes the image if it can be, and holds it against the tree.
+/// Finishes the image, and asserts that it is equal to the tree. Does nothing if it cannot be made.
 pub(crate) fn finish(mut rootfs: RootfsBuilder<Memory>) {
-    let expected = expected(&mut rootfs);
+    let expected = files_of_tree(&mut rootfs);
     let Ok((image, _)) = rootfs.formatter.finish(rootfs.tree) else {
         return;
     };
     check(&image.bytes);
-    e2fsck::judge(&image.bytes);
-    let mut found = found(&image.bytes);
+    e2fsck::assert_clean(&image.bytes);
+    let mut found = files_of_image(&image.bytes);
     if !expected.contains_key(&b"lost+found"[..]) {
         found.remove(&b"lost+found"[..]);
     }
     for (path, file) in &expected {
         assert_eq!(found.get(path), Some(file), "{}", path.escape_ascii());
     }
-    assert_eq!(
-        found.len(),
-        expected.len(),
-        "names that nothing made: {:?}",
-        found.keys()
-    );
+    assert_eq!(found.len(), expected.len(), "extra names: {:?}", found.keys());
 }
 
-/// All paths of a tree.
-fn expected(rootfs: &mut RootfsBuilder<Memory>) -> BTreeMap<Vec<u8>, Found> {
+/// Returns all files of a tree, by path.
+fn files_of_tree(rootfs: &mut RootfsBuilder<Memory>) -> BTreeMap<Vec<u8>, FileState> {
     let mut found = BTreeMap::new();
     let mut pending = vec![(Vec::new(), InodeId::ROOT)];
     while let Some((path, id)) = pending.pop() {
@@ -159,8 +156,8 @@ fn expected(rootfs: &mut RootfsBuilder<Memory>) -> BTreeMap<Vec<u8>, Found> {
             Kind::Fifo | Kind::Socket => {}
         }
         let file_type = inode.kind().file_type();
-        let file = Found {
-            metadata: stored(inode.metadata.clone()),
+        let file = FileState {
+            metadata: as_read_back(inode.metadata.clone()),
             file_type,
             device: number,
             content,
@@ -176,8 +173,8 @@ fn expected(rootfs: &mut RootfsBuilder<Memory>) -> BTreeMap<Vec<u8>, Found> {
     found
 }
 
-/// Metadata as the disk has it: without the identifiers of entries of ACLs that name nobody.
-fn stored(mut metadata: Metadata) -> Metadata {
+/// Returns metadata as it reads back: ACL entries without a user or group lose their identifier.
+fn as_read_back(mut metadata: Metadata) -> Metadata {
     const TAGS_WITH_IDS: [u8; 2] = [0x02, 0x08];
     for name in [&b"system.posix_acl_access"[..], b"system.posix_acl_default"] {
         let Some(mut acl) = metadata.xattrs.get(name).map(<[u8]>::to_vec) else {
@@ -192,8 +189,8 @@ fn stored(mut metadata: Metadata) -> Metadata {
     metadata
 }
 
-/// All paths of an image.
-fn found(image: &[u8]) -> BTreeMap<Vec<u8>, Found> {
+/// Returns all files of an image, by path.
+fn files_of_image(image: &[u8]) -> BTreeMap<Vec<u8>, FileState> {
     let reader = Reader::open(image).expect("it is an image");
     let mut found = BTreeMap::new();
     for entry in reader.walk() {
@@ -204,7 +201,7 @@ fn found(image: &[u8]) -> BTreeMap<Vec<u8>, Found> {
             FileType::Symlink => reader.read_link(&inode).expect("a target"),
             _ => Vec::new(),
         };
-        let file = Found {
+        let file = FileState {
             metadata: Metadata {
                 mode: inode.mode,
                 uid: inode.uid,

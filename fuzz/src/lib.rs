@@ -1,6 +1,17 @@
-//! What each fuzz target does with its input, and holds the result against.
+//! Fuzz targets: what each does with its input, and what it asserts.
 //!
-//! Whatever the input, the answer is a value that is right or an error with a type: a panic, an hour and a gigabyte are findings.
+//! For any input, the result must be a correct value or a typed error. A panic, a run of more than
+//! ten seconds and a gigabyte of memory are failures.
+//!
+//! A new target needs:
+//!
+//! - `src/NAME.rs` with a function `run`, listed below, and `fuzz_targets/NAME.rs`, which calls it;
+//! - a `[[bin]]` in `Cargo.toml`. `just fuzz`, `.ci/run` and the nightly run find it there;
+//! - seeds in `seeds/NAME`, written by `examples/seeds.rs`: `just seeds`;
+//! - optionally, words in `dictionaries/NAME`, which `just fuzz` finds by the name;
+//! - if it makes images, its name in the recipe `fuzz-e2fsck` of the `justfile`.
+//!
+//! A private parser is reached through a module `fuzzing` of its crate, behind `cfg(fuzzing)`.
 
 pub mod auth;
 pub mod diff;

@@ -1,11 +1,11 @@
-//! Indexes, manifests and configs, and the init for what they describe.
+//! Target `manifest`: indexes, manifests and configs, and the init of their image.
 
 use layer::LayerOptions;
 
 use crate::layer::empty;
 
-/// Reads documents, with a NUL after each: the media type that is announced, an index or a manifest, a config, passwd(5) and
-/// group(5). An image that they make gets its init.
+/// Reads documents separated by NUL bytes: the media type of the response, an index or manifest, a
+/// config, passwd(5) and group(5). If they are an image, installs its init.
 pub fn run(bytes: &[u8]) {
     let mut parts = bytes.split(|&byte| byte == 0);
     let mut next = || parts.next().unwrap_or_default();

@@ -1,25 +1,25 @@
-//! Extended headers: PAX records, sparse maps, long names.
+//! Target `pax`: extended headers with PAX records, sparse maps and long names.
 
 use layer::LayerOptions;
 
 use crate::layer::{empty, finish, seal};
 
-/// Types of headers that extend others.
+/// Types of headers that extend the next entry.
 const EXTENSIONS: [u8; 4] = *b"xgLK";
-/// Types of what they extend.
+/// Types of entries that they extend.
 const TYPES: [u8; 7] = *b"0123456";
-/// Bytes of content, for maps that are in it.
+/// Length of the content, in bytes, which may begin with a sparse map.
 const CONTENT_LEN: usize = 1024;
 
-/// Reads records of the type that the first byte chooses, for a file of the type that the second byte chooses; what it becomes is
-/// read back from the image.
+/// Reads PAX records in a header whose type the first byte selects, for an entry whose type the
+/// second byte selects. Reads the resulting file back from the image.
 pub fn run(bytes: &[u8]) {
     let [extension, kind, body @ ..] = bytes else {
         return;
     };
     let extension = EXTENSIONS[usize::from(*extension) % EXTENSIONS.len()];
     let kind = TYPES[usize::from(*kind) % TYPES.len()];
-    // What the content begins with may be a sparse map: it follows the records, and a NUL.
+    // A NUL ends the records. What follows it begins the content, and may be a sparse map.
     let nul = body.iter().position(|&byte| byte == 0).unwrap_or(body.len());
     let (body, map) = body.split_at(nul);
     let mut content = map.get(1..).unwrap_or_default().to_vec();
@@ -53,7 +53,7 @@ fn header(kind: u8, name: &str, len: usize) -> [u8; 512] {
     header
 }
 
-/// A regular file in a tar.
+/// Returns a regular file in a tar.
 pub(crate) fn file(name: &str, content: &[u8]) -> Vec<u8> {
     let mut bytes = [&header(b'0', name, content.len()), content].concat();
     bytes.resize(bytes.len().next_multiple_of(512), 0);

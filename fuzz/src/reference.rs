@@ -1,8 +1,9 @@
-//! Image references.
+//! Target `reference`: image references.
 
 use oci::Reference;
 
-/// Reads a text as an image reference; what it means, written out, means the same.
+/// Parses a text as an image reference, and asserts that formatting and parsing it again gives the
+/// same.
 pub fn run(text: &str) {
     let Ok(reference) = Reference::parse(text) else {
         return;

@@ -1,4 +1,4 @@
-//! Sequences of operations on a tree.
+//! Target `tree`: sequences of operations on a tree.
 
 use arbitrary::{Arbitrary, Unstructured};
 use ext4::{
@@ -11,56 +11,57 @@ use crate::memory::{CAPACITY, Memory};
 use support::content::Content;
 use support::model::{Build, Model, Node};
 use support::operations::{Operation, apply};
-use support::readback::{assert_found, assert_read_back, assert_viewed, is_viewable};
+use support::readback::{assert_read_back, assert_read_by_crate, assert_read_by_ext4_view, is_readable_by_ext4_view};
 
-/// Most operations of a sequence.
+/// Largest number of operations.
 const MAX_OPERATIONS: usize = 60;
-/// Most bytes that all contents of a sequence have.
+/// Limit on the content of all files together, in bytes.
 const MAX_CONTENT_LEN: u64 = 8 << 20;
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
-/// An image to make.
+/// Options and operations for an image.
 #[derive(Debug)]
 pub struct Input {
     options: Options,
     operations: Vec<Operation>,
-    /// Calls of the output after which it breaks.
+    /// Number of calls after which the output fails.
     calls: Option<u32>,
 }
 
-/// Makes the image and reads it back.
+/// Makes the image, and reads it back.
 pub fn run(input: Input) {
     let Input {
         options,
         operations,
         calls,
     } = input;
-    let inline = options.inline_data;
+    let inline_data = options.inline_data;
     let output = calls.map_or_else(Memory::default, Memory::failing_after);
     match make(output, options.clone(), &operations) {
         Ok((image, _, model)) => {
             assert_read_back(&image, &model);
-            if !inline {
-                assert_found(&image, &model);
-                if is_viewable(&model) && !has_value_inodes(&image) {
-                    assert_viewed(&image, &model);
+            if !inline_data {
+                assert_read_by_crate(&image, &model);
+                if is_readable_by_ext4_view(&model) && !has_value_inodes(&image) {
+                    assert_read_by_ext4_view(&image, &model);
                 }
             }
         }
         Err(FormatError::NoSpace { needed, available }) => {
-            assert!(needed > available, "{needed} are no more than {available}");
+            assert!(needed > available, "{needed} is not more than {available}");
             if matches!(options.size, Size::Fixed(_)) && needed <= CAPACITY {
                 let fixed = |size| Options {
                     size: Size::Fixed(size),
                     ..options.clone()
                 };
                 let (image, summary, model) =
-                    make(Memory::default(), fixed(needed), &operations).expect("it fits what it is said to need");
+                    make(Memory::default(), fixed(needed), &operations).expect("the needed size suffices");
                 assert_eq!(summary.size_bytes, needed);
                 assert_read_back(&image, &model);
                 if needed > MIB {
-                    make(Memory::default(), fixed(needed - MIB), &operations).expect_err("less is said not to do");
+                    make(Memory::default(), fixed(needed - MIB), &operations)
+                        .expect_err("one MiB less does not suffice");
                 }
             }
         }
@@ -75,11 +76,11 @@ fn make(output: Memory, options: Options, operations: &[Operation]) -> Result<(V
     }
     let (output, summary, model) = build.finish()?;
     assert_eq!(output.bytes.len() as u64, summary.size_bytes, "the size of the image");
-    e2fsck::judge(&output.bytes);
+    e2fsck::assert_clean(&output.bytes);
     Ok((output.bytes, summary, model))
 }
 
-/// Whether the image has the feature `ea_inode`, which ext4-view does not know.
+/// Returns whether the image has the feature `ea_inode`, which ext4-view does not support.
 fn has_value_inodes(image: &[u8]) -> bool {
     image[1024 + 0x61] & 0x04 != 0
 }
@@ -105,7 +106,8 @@ impl<'a> Arbitrary<'a> for Input {
     }
 }
 
-/// A number that is mostly sensible: others may take a second.
+/// Returns a number from a range that is quick to build with, and rarely any number: others may
+/// take a second.
 fn number(bytes: &mut Unstructured<'_>, sensible: std::ops::RangeInclusive<u64>) -> arbitrary::Result<u64> {
     if bytes.ratio(1, 64)? {
         bytes.arbitrary()
@@ -161,7 +163,7 @@ fn options(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Options> {
     })
 }
 
-/// One operation, or many of a kind.
+/// Adds one operation, or many of one kind.
 fn push_operation(
     bytes: &mut Unstructured<'_>,
     room: &mut u64,
@@ -172,12 +174,12 @@ fn push_operation(
         0..=6 => Operation::Put(at(bytes)?, name(bytes)?, metadata(bytes)?, node(bytes, room)?),
         7 => Operation::Link(at(bytes)?, at(bytes)?, name(bytes)?),
         8 => Operation::Rename(at(bytes)?, at(bytes)?, name(bytes)?),
-        9 => Operation::Describe(at(bytes)?, metadata(bytes)?),
+        9 => Operation::SetMetadata(at(bytes)?, metadata(bytes)?),
         10 | 11 => Operation::Remove(at(bytes)?),
-        12 => Operation::Discard(content(bytes, room)?, bytes.arbitrary()?),
-        13 => Operation::BreakOff(content(bytes, room)?),
-        14 => Operation::Misuse(at(bytes)?, at(bytes)?),
-        // A crowd, for directories with an index.
+        12 => Operation::WriteUnused(content(bytes, room)?, bytes.arbitrary()?),
+        13 => Operation::WriteTooLittle(content(bytes, room)?),
+        14 => Operation::CallInvalidly(at(bytes)?, at(bytes)?),
+        // Many files in one directory, so that it gets an index.
         _ => {
             let directory = at(bytes)?;
             let len = *bytes.choose(&[8, 60, MAX_NAME_LEN])?;
@@ -192,7 +194,8 @@ fn push_operation(
     Ok(())
 }
 
-/// Few short names, so that they meet; some long ones, so that directories need more than one block.
+/// Few short names, so that they collide, and some long ones, so that directories take several
+/// blocks.
 fn name(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<u8>> {
     if bytes.ratio(2, 3)? {
         return Ok(vec![bytes.int_in_range(b'a'..=b'e')?]);
@@ -239,7 +242,7 @@ fn xattrs(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Xattrs> {
         } else {
             bytes.arbitrary()?
         };
-        // A name that cannot be is refused; all others are kept.
+        // Invalid names are refused. The others are kept.
         let _ = xattrs.set(&name, &value);
     }
     Ok(xattrs)
@@ -252,7 +255,7 @@ fn node(bytes: &mut Unstructured<'_>, room: &mut u64) -> arbitrary::Result<Node>
         8 => {
             let len = bytes.int_in_range(1..=300)?;
             let mut target = vec![bytes.arbitrary::<u8>()?.max(1); len];
-            // ext4-view reads no target with a longer name in it.
+            // ext4-view does not read a target that contains a longer name.
             if let Some(byte) = target.get_mut(200) {
                 *byte = b'/';
             }
@@ -264,7 +267,7 @@ fn node(bytes: &mut Unstructured<'_>, room: &mut u64) -> arbitrary::Result<Node>
     })
 }
 
-/// Content for which there is room.
+/// Returns content within the room that is left.
 fn content(bytes: &mut Unstructured<'_>, room: &mut u64) -> arbitrary::Result<Content> {
     let seed = bytes.arbitrary()?;
     let content = match bytes.int_in_range(0..=3)? {

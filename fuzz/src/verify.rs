@@ -1,4 +1,4 @@
-//! Images: what a check makes of any bytes.
+//! Target `verify`: the check of images.
 
 use std::io::Cursor;
 
@@ -6,7 +6,7 @@ use ext4::Reader;
 
 use crate::image::{read_tree, without_checksums};
 
-/// Checks the bytes as they are, and as if there were no checksums. What the check calls clean, the reader must read.
+/// Checks the bytes, with and without checksums, and asserts that a clean image can be read.
 pub fn run(bytes: &[u8]) {
     check(bytes);
     check(&without_checksums(bytes));

@@ -1,58 +1,84 @@
 //! Applies the changes of one layer to the tree.
 //!
-//! **Whiteouts first.** A layer's whiteouts hide entries of the layers below, and only those:
-//! image-spec `layer.md`, "Whiteouts". So a layer is read to its end before it changes the tree.
-//! Then its whiteouts are applied, to the tree that the lower layers left (see
-//! [`whiteouts`](super::whiteouts)), and after them its other entries, in the order of the tar. The
-//! content of files is written as it comes.
+//! # Order
 //!
-//! The rules are those of the image-spec. If it is silent, they are those of containerd's applier,
-//! and where these contradict overlayfs, those of umoci.
+//! 1. **Read.** [`Applier::add`] takes the entries in the tar's order, up to the end of the tar.
+//!    File contents are written to the image at once. Whiteouts and all other entries go to two
+//!    lists, and the tree stays as the lower layers left it.
+//! 2. **Hold.** If the layer has whiteouts, the target of each hard link is looked up in the lower
+//!    tree. Its inode is held, so that it survives a whiteout of the same layer.
+//! 3. **Hide.** Whiteouts are applied to the lower tree: see [`whiteouts`](super::whiteouts).
+//! 4. **Place.** The other entries are placed in the tree, in the tar's order.
+//! 5. **Release.** Held inodes that got no new name are dropped, and their contents freed.
+//!
+//! The lowest layer has nothing to hide. Its whiteouts are dropped, and its other entries are
+//! placed as they are read.
+//!
+//! # Invariants
+//!
+//! - A whiteout sees only the lower tree, never an entry of its own layer. So it cannot hide one,
+//!   and the same entries with whiteouts first, last or shuffled give the same bytes.
+//! - An entry is counted against the limits before it is put into a list, so the lists are bounded.
+//!   They shrink as the tree grows.
+//! - Content that was written belongs to a pending entry or to an inode of the tree. Content that
+//!   loses its last name is given back to the formatter at once, or at step 5 if it was held.
+//!
+//! # Why whiteouts wait
+//!
+//! The image-spec demands it twice: whiteouts "MUST only apply to resources in lower/parent layers"
+//! and "regardless of the ordering" (`layer.md`, "Whiteouts"). Appliers that remove entries at once
+//! lose files of layers with another order. An applier that removes at once and remembers the paths
+//! that the layer wrote needs no lists, but it is wrong wherever the same layer changes a symlink
+//! on the way to a whiteout.
 
 use std::io::Read;
 
 use ext4::{Directory, FileData, FormatError, InodeId, Kind, Metadata, Output, Tree};
 
 use super::RootfsBuilder;
-use super::change::{Change, Node};
+use super::change::{Change, NodeKind};
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::path::RelativePath;
-use super::resolve::{Resolved, resolve};
+use super::path_resolution::{ResolvedPath, resolve_path};
 use super::whiteouts::{self, Whiteout};
 use crate::cancel::Cancel;
 
-/// Mode of a directory that has no entry of its own.
-const IMPLIED_MODE: u16 = 0o755;
+/// Mode of a directory that no entry describes.
+const IMPLIED_DIRECTORY_MODE: u16 = 0o755;
 
-/// An entry whose content is in the image, until it is placed.
-struct Placement {
+/// An entry that waits to be placed in the tree. Its content is already in the image.
+struct PendingEntry {
     position: Position,
-    node: Placed,
+    node: PendingNode,
 }
 
-/// A file or a link that is placed at the path of an entry.
-enum Placed {
-    /// A file of any kind.
-    File { kind: Kind, metadata: Metadata },
-    /// One more name of the file at `target`, which may be one that the layer itself hides.
-    Link {
+/// File or hard link that an entry puts at its path.
+enum PendingNode {
+    /// A new inode: a file, directory, symlink, device or pipe.
+    New { kind: Kind, metadata: Metadata },
+    /// One more name of the file at `target`.
+    HardLink {
         target: RelativePath,
-        hidden: Option<HiddenTarget>,
+        hidden: Option<HiddenLinkTarget>,
     },
 }
 
-/// A file of the lower layers that a hard link names, and which a whiteout of its layer hides.
-struct HiddenTarget {
+/// A file of the lower layers that a hard link names and that a whiteout of the same layer hides.
+///
+/// The link is made, whatever the order of the two entries. containerd and umoci make it if it
+/// comes before the whiteout, and fail if it comes after.
+struct HiddenLinkTarget {
     id: InodeId,
-    /// Length of the targets of all symlinks on the way to it that are left.
-    detour: usize,
+    /// Length in bytes of the targets of the symlinks on the way to it, once whiteouts are applied.
+    /// A different length when the link is placed means that the layer has replaced one of them.
+    symlink_bytes: usize,
 }
 
-impl Placement {
+impl PendingEntry {
     fn is_directory(&self) -> bool {
         matches!(
             self.node,
-            Placed::File {
+            PendingNode::New {
                 kind: Kind::Directory(_),
                 ..
             }
@@ -60,72 +86,74 @@ impl Placement {
     }
 }
 
-/// One layer while it is read.
+/// Applies one layer: collects its entries, then changes the tree.
 pub(super) struct Applier<'a, O> {
     rootfs: &'a mut RootfsBuilder<O>,
-    /// Set if lower layers left no entry: there is nothing to hide, and nothing to wait for.
-    is_lowest: bool,
+    /// Set if the lower layers left the root empty. There is nothing to hide, and no reason to
+    /// wait.
+    lowest: bool,
     whiteouts: Vec<(Position, Whiteout)>,
-    /// The last entry of the tar first, once they are placed.
-    placements: Vec<Placement>,
+    /// Entries in the tar's order. Reversed before they are placed, so that `pop` returns the
+    /// first.
+    pending: Vec<PendingEntry>,
 }
 
 impl<'a, O: Output> Applier<'a, O> {
     pub(super) fn new(rootfs: &'a mut RootfsBuilder<O>) -> Self {
         let root = rootfs.tree.inode(InodeId::ROOT).directory();
         Self {
-            is_lowest: root.is_some_and(|root| root.entries().len() == 0),
+            lowest: root.is_some_and(|root| root.entries().len() == 0),
             rootfs,
             whiteouts: Vec::new(),
-            placements: Vec::new(),
+            pending: Vec::new(),
         }
     }
 
-    /// Counts a change, writes the content of the file that it puts, and keeps the rest until
+    /// Counts a change against the limits, writes the content of its file, and keeps the rest for
     /// [`Self::finish`].
     pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
-        self.rootfs.budget.charge_entry(change.metadata_len())?;
+        self.rootfs.budget.count_entry(change.metadata_len())?;
         let (path, node) = match change {
             Change::Put { path, node, metadata } => {
-                self.check(&path, &node, &metadata)?;
-                let kind = self.write(node, content)?;
-                (path, Placed::File { kind, metadata })
+                self.check_fits(&path, &node, &metadata)?;
+                let kind = self.write_content(node, content)?;
+                (path, PendingNode::New { kind, metadata })
             }
-            Change::Link { path, target } => (path, Placed::Link { target, hidden: None }),
+            Change::Link { path, target } => (path, PendingNode::HardLink { target, hidden: None }),
             Change::Hide(whiteout) => {
-                if !self.is_lowest {
+                if !self.lowest {
                     reserve(&mut self.whiteouts)?;
                     self.whiteouts.push((position, whiteout));
                 }
                 return Ok(());
             }
         };
-        if self.is_lowest {
+        if self.lowest {
             self.place(&path, node)
         } else {
-            reserve(&mut self.placements)?;
-            self.placements.push(Placement { position, node });
+            reserve(&mut self.pending)?;
+            self.pending.push(PendingEntry { position, node });
             Ok(())
         }
     }
 
-    /// Applies what was added.
+    /// Applies the changes that were added.
     pub(super) fn finish(mut self, cancel: &Cancel) -> Result<(), LayerError> {
         if !self.whiteouts.is_empty() {
-            self.hide(cancel)?;
+            self.apply_whiteouts(cancel)?;
         }
-        self.placements.reverse();
-        while let Some(placement) = self.placements.pop() {
-            let Placement { position, node } = placement;
-            let path = path_of(&position);
+        self.pending.reverse();
+        while let Some(entry) = self.pending.pop() {
+            let PendingEntry { position, node } = entry;
+            let path = entry_path(&position);
             let placed = cancel
                 .check()
                 .map_err(LayerErrorKind::from)
                 .and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
-            // The tree grows by what the list loses, so the list must not stay as large as it was.
-            if self.placements.len() < self.placements.capacity() / 2 {
-                self.placements.shrink_to_fit();
+            // The tree grows by what the list loses, so the list must give its memory back.
+            if self.pending.len() < self.pending.capacity() / 2 {
+                self.pending.shrink_to_fit();
             }
         }
         let unreachable = self.rootfs.tree.release();
@@ -133,40 +161,34 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
+    /// Applies the whiteouts. Holds the files that they hide from hard links of the layer, except
     /// for links that would themselves replace their target.
-    fn hide(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
+    fn apply_whiteouts(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
         let RootfsBuilder { tree, budget, .. } = &mut *self.rootfs;
-        for placement in &mut self.placements {
-            if let Placed::Link { target, hidden } = &mut placement.node
-                && !target.starts_with(&path_of(&placement.position))
-                && let Some((found, detour)) = find(tree, target)
+        for entry in &mut self.pending {
+            if let PendingNode::HardLink { target, hidden } = &mut entry.node
+                && !target.starts_with(&entry_path(&entry.position))
+                && let Some((found, symlink_bytes)) = find_link_target(tree, target)
             {
-                let charged = cancel
+                let counted = cancel
                     .check()
                     .map_err(LayerErrorKind::from)
-                    .and_then(|()| budget.charge(detour));
-                charged.map_err(|kind| placement.position.error(kind))?;
+                    .and_then(|()| budget.count_metadata(symlink_bytes));
+                counted.map_err(|kind| entry.position.error(kind))?;
                 if let Some(id) = found.filter(|&id| tree.hold(id).is_ok()) {
-                    *hidden = Some(HiddenTarget { id, detour });
+                    *hidden = Some(HiddenLinkTarget { id, symlink_bytes });
                 }
             }
         }
-        let placements = self.placements.iter();
-        let placed = placements.map(|placement| {
-            (
-                &placement.position,
-                path_of(&placement.position),
-                placement.is_directory(),
-            )
-        });
-        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget, cancel)?;
-        for placement in &mut self.placements {
-            if let Placed::Link { target, hidden } = &mut placement.node
-                && let Some(HiddenTarget { id, .. }) = *hidden
+        let pending = self.pending.iter();
+        let placed = pending.map(|entry| (&entry.position, entry_path(&entry.position), entry.is_directory()));
+        let unreachable = whiteouts::apply(&self.whiteouts, placed, tree, budget, cancel)?;
+        for entry in &mut self.pending {
+            if let PendingNode::HardLink { target, hidden } = &mut entry.node
+                && let Some(HiddenLinkTarget { id, .. }) = *hidden
             {
-                *hidden = match find(tree, target) {
-                    Some((None, detour)) => Some(HiddenTarget { id, detour }),
+                *hidden = match find_link_target(tree, target) {
+                    Some((None, symlink_bytes)) => Some(HiddenLinkTarget { id, symlink_bytes }),
                     _ => None,
                 };
             }
@@ -175,9 +197,11 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Refuses at once what would not fit in the end, when nobody knows any more which layer it came from.
-    fn check(&self, path: &RelativePath, node: &Node, metadata: &Metadata) -> Result<(), LayerErrorKind> {
-        if path.split().is_none() && !matches!(node, Node::Directory) {
+    /// Checks that the file system has room for the file's attributes or symlink target. The
+    /// formatter would find this out too, but only when it finishes, when the layer and the entry
+    /// are no longer known.
+    fn check_fits(&self, path: &RelativePath, node: &NodeKind, metadata: &Metadata) -> Result<(), LayerErrorKind> {
+        if path.split().is_none() && !matches!(node, NodeKind::Directory) {
             return Err(LayerErrorKind::RootNotADirectory);
         }
         let formatter = &self.rootfs.formatter;
@@ -187,42 +211,43 @@ impl<'a, O: Output> Applier<'a, O> {
             checked.map_err(LayerErrorKind::Unfit)?;
         }
         match node {
-            Node::Symlink(target) => formatter.check_target(target, shown).map_err(LayerErrorKind::Unfit),
+            NodeKind::Symlink(target) => formatter.check_target(target, shown).map_err(LayerErrorKind::Unfit),
             _ => Ok(()),
         }
     }
 
-    /// Writes the content of a file into the image.
-    fn write(&mut self, node: Node, content: impl Read) -> Result<Kind, LayerErrorKind> {
+    /// Writes the content of a file into the image, and returns the kind of its inode.
+    fn write_content(&mut self, node: NodeKind, content: impl Read) -> Result<Kind, LayerErrorKind> {
         let formatter = &mut self.rootfs.formatter;
         Ok(match node {
-            Node::Directory => Kind::Directory(Directory::new()),
-            Node::File(len) => Kind::File(written(formatter.write_data(content, len))?),
-            Node::SparseFile(map) => {
+            NodeKind::Directory => Kind::Directory(Directory::new()),
+            NodeKind::File(len) => Kind::File(written(formatter.write_data(content, len))?),
+            NodeKind::SparseFile(map) => {
                 let data = formatter.write_sparse(content, map.len, &map.ranges);
                 Kind::File(written(data)?)
             }
-            Node::Symlink(target) => Kind::Symlink(target.into()),
-            Node::CharDevice(device) => Kind::CharDevice(device),
-            Node::BlockDevice(device) => Kind::BlockDevice(device),
-            Node::Fifo => Kind::Fifo,
+            NodeKind::Symlink(target) => Kind::Symlink(target.into()),
+            NodeKind::CharDevice(device) => Kind::CharDevice(device),
+            NodeKind::BlockDevice(device) => Kind::BlockDevice(device),
+            NodeKind::Fifo => Kind::Fifo,
         })
     }
 
-    fn place(&mut self, path: &RelativePath, node: Placed) -> Result<(), LayerErrorKind> {
+    fn place(&mut self, path: &RelativePath, node: PendingNode) -> Result<(), LayerErrorKind> {
         match node {
-            Placed::File { kind, metadata } => self.put(path, kind, metadata),
-            Placed::Link { target, hidden } => self.link(path, &target, hidden.as_ref()),
+            PendingNode::New { kind, metadata } => self.put(path, kind, metadata),
+            PendingNode::HardLink { target, hidden } => self.link(path, &target, hidden.as_ref()),
         }
     }
 
-    /// Gives a directory that exists new metadata; everything else replaces what is at the path.
+    /// Puts a new inode at a path. An existing directory keeps its entries if the new inode is a
+    /// directory, and gets its metadata. Anything else at the path is replaced.
     fn put(&mut self, path: &RelativePath, kind: Kind, metadata: Metadata) -> Result<(), LayerErrorKind> {
         let Some((parent, name)) = path.split() else {
             *self.rootfs.tree.metadata_mut(InodeId::ROOT) = metadata;
             return Ok(());
         };
-        let directory = self.make_directory(parent)?;
+        let directory = self.ensure_directory(parent)?;
         if let Some(existing) = self.rootfs.tree.lookup(directory, name) {
             if matches!(kind, Kind::Directory(_)) && self.is_directory(existing) {
                 *self.rootfs.tree.metadata_mut(existing) = metadata;
@@ -234,31 +259,33 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
+    /// Adds a hard link at a path. `hidden` is the target if a whiteout of the layer hides it.
     fn link(
         &mut self,
         path: &RelativePath,
         target: &RelativePath,
-        hidden: Option<&HiddenTarget>,
+        hidden: Option<&HiddenLinkTarget>,
     ) -> Result<(), LayerErrorKind> {
         let target_name = || target.as_bytes().to_vec();
         let Some((parent, name)) = path.split() else {
             return Err(LayerErrorKind::RootNotADirectory);
         };
-        let directory = self.make_directory(parent)?;
+        let directory = self.ensure_directory(parent)?;
         let Some((target_parent, target_base)) = target.split() else {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         };
-        let Resolved {
+        let ResolvedPath {
             directory: target_directory,
             missing,
-            detour,
+            symlink_bytes,
             ..
-        } = self.resolve(target_parent)?;
+        } = self.resolve_and_count(target_parent)?;
         let next = missing.first().map_or(target_base, |name| name);
         let next = self.rootfs.tree.lookup(target_directory, next);
         let found = next.filter(|_| missing.is_empty());
-        // An entry of the layer on the way to the target counts more.
-        let hidden = hidden.filter(|hidden| next.is_none() && hidden.detour == detour);
+        // An entry of the layer at the target's path, or in place of a symlink on the way to it,
+        // takes precedence over the hidden file.
+        let hidden = hidden.filter(|hidden| next.is_none() && hidden.symlink_bytes == symlink_bytes);
         let Some(inode) = found.or(hidden.map(|hidden| hidden.id)) else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
         };
@@ -271,9 +298,9 @@ impl<'a, O: Output> Applier<'a, O> {
             Some(existing) if existing == inode => return Ok(()),
             Some(_) => {
                 self.remove(directory, name)?;
-                // Without what was there, symlinks on the way to the target may lead to another
-                // file.
-                if self.find(target_parent, target_base)? != found {
+                // Symlinks on the way to the target may have led through the entry that was
+                // removed, and may now lead to another file.
+                if self.find_entry(target_parent, target_base)? != found {
                     return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
                 }
             }
@@ -283,38 +310,48 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Finds how far a path leads. What symlinks make of it counts as metadata: it takes time, and whoever looks at the tree later
-    /// holds paths as they are without symlinks, which are no longer.
-    fn resolve(&mut self, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
-        let resolved = resolve(&self.rootfs.tree, path)?;
-        self.rootfs.budget.charge(resolved.detour)?;
+    /// Resolves a path, and counts the symlink targets on it as metadata. It takes time to follow
+    /// them. Paths without symlinks, which later readers of the tree keep in memory, are no longer
+    /// than what was counted.
+    fn resolve_and_count(&mut self, path: &[u8]) -> Result<ResolvedPath, LayerErrorKind> {
+        let resolved = resolve_path(&self.rootfs.tree, path)?;
+        self.rootfs.budget.count_metadata(resolved.symlink_bytes)?;
         Ok(resolved)
     }
 
-    /// Finds an entry. Its directory is found through symlinks; the entry may be one itself.
-    fn find(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<InodeId>, LayerErrorKind> {
-        let Resolved { directory, missing, .. } = self.resolve(parent)?;
+    /// Finds an entry by its parent's path and its name. Symlinks in the parent's path are
+    /// followed; the entry may be a symlink itself.
+    fn find_entry(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<InodeId>, LayerErrorKind> {
+        let ResolvedPath { directory, missing, .. } = self.resolve_and_count(parent)?;
         let entry = self.rootfs.tree.lookup(directory, name);
         Ok(entry.filter(|_| missing.is_empty()))
     }
 
-    /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges
-    /// layers (umoci does the same; containerd fails if it applies layers to a plain directory).
-    fn make_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
-        let Resolved {
+    /// Finds the directory at a path, and makes those on the way that do not exist.
+    ///
+    /// A directory that no entry describes is 0755, owned by root, and dates from the epoch. So is
+    /// a lower directory that a whiteout hides and through which an entry of the layer passes: its
+    /// old owner and mode belong to what the layer removed.
+    ///
+    /// A file in place of a directory gives way. In overlayfs, the directory of the upper layer
+    /// hides the file below, and the layer was made there. To refuse the layer would be to refuse
+    /// images that run everywhere. umoci does the same; containerd fails if it applies layers to a
+    /// plain directory.
+    fn ensure_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
+        let ResolvedPath {
             mut directory,
             mut path_len,
             missing,
             ..
-        } = self.resolve(path)?;
+        } = self.resolve_and_count(path)?;
         for name in missing {
             if self.rootfs.tree.lookup(directory, &name).is_some() {
                 self.remove(directory, &name)?;
             }
             path_len += name.len() + 1;
-            self.rootfs.budget.charge_entry(path_len - 1)?;
+            self.rootfs.budget.count_entry(path_len - 1)?;
             let kind = Kind::Directory(Directory::new());
-            directory = self.rootfs.tree.insert(directory, &name, implied(), kind)?;
+            directory = self.rootfs.tree.insert(directory, &name, implied_metadata(), kind)?;
         }
         Ok(directory)
     }
@@ -336,36 +373,39 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 }
 
-/// Makes room in a list of entries, which may be millions.
+/// Reserves room for one more element. Fails instead of aborting, since a layer may have millions
+/// of entries.
 fn reserve<T>(list: &mut Vec<T>) -> Result<(), LayerErrorKind> {
     let len = (list.len() + 1).saturating_mul(size_of::<T>());
     list.try_reserve(1).map_err(|_| LayerErrorKind::OutOfMemory { len })
 }
 
-/// Path of an entry, made again of its name: the paths of a million entries take 70 MB.
-fn path_of(position: &Position) -> RelativePath {
+/// Returns the path of an entry, computed from its name. It is not kept, since the paths of a
+/// million entries take 70 MB.
+fn entry_path(position: &Position) -> RelativePath {
     let name = position.name.as_deref().unwrap_or_default();
-    RelativePath::clean(name).expect("it was a path when the entry was read")
+    RelativePath::normalize(name).expect("it was a path when the entry was read")
 }
 
-/// Finds an entry by its path, and returns the length of the targets of all symlinks on the way
-/// too; `None` if these lead too far.
-fn find(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
+/// Looks up the target of a hard link. Returns its inode, if it exists, and the length in bytes of
+/// the targets of the symlinks on the way. Returns `None` for the root, and if the path cannot be
+/// resolved.
+fn find_link_target(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
     let (parent, name) = path.split()?;
-    let resolved = resolve(tree, parent).ok()?;
+    let resolved = resolve_path(tree, parent).ok()?;
     let id = tree.lookup(resolved.directory, name);
-    Some((id.filter(|_| resolved.missing.is_empty()), resolved.detour))
+    Some((id.filter(|_| resolved.missing.is_empty()), resolved.symlink_bytes))
 }
 
-/// Metadata of a directory without an entry: nothing is known of it, so all is as if it were made by root at the epoch.
-fn implied() -> Metadata {
+/// Returns the metadata of a directory that no entry describes.
+fn implied_metadata() -> Metadata {
     Metadata {
-        mode: IMPLIED_MODE,
+        mode: IMPLIED_DIRECTORY_MODE,
         ..Metadata::default()
     }
 }
 
-/// Tells content that could not be read from an image that could not be written.
+/// Distinguishes content that could not be read from an image that could not be written.
 fn written(result: Result<FileData, FormatError>) -> Result<FileData, LayerErrorKind> {
     result.map_err(|error| match error {
         FormatError::Content(source) => LayerErrorKind::Read(source),

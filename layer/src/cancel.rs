@@ -1,8 +1,8 @@
-//! Cancellation: one flag that ends every loop and every wait, and the one error that says so.
+//! Cancellation: one flag that ends every loop and every wait, and the error that reports it.
 //!
 //! Clones of a [`Cancel`] share the flag. Loops call [`Cancel::check`], or read and write through
-//! [`Cancellable`]; waits end at once when the flag is set. On its way up, [`Cancelled`] may become
-//! the cause of other errors: [`Cancelled::caused`] finds it there.
+//! [`Cancellable`]. Waits end at once when the flag is set. On its way up, [`Cancelled`] may become
+//! the cause of other errors, where [`Cancelled::caused`] finds it.
 //!
 //! ```
 //! use std::io::{self, Read as _};
@@ -38,7 +38,7 @@ use ext4::{Output, ReadAt};
 
 pub use threaded::ThreadedReader;
 
-/// A flag to cancel work that runs on other threads. Clones share it; a new one is not set.
+/// A flag that cancels work on other threads. Clones share it. A new one is not set.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<Shared>);
 
@@ -63,10 +63,10 @@ impl Cancel {
         Self::default()
     }
 
-    /// Sets the flag, for good, and wakes all who wait.
+    /// Sets the flag for good, and wakes all waiters.
     ///
-    /// Takes a lock, so it must not be called in a signal handler, but by a thread that a handler
-    /// wakes.
+    /// Takes a lock, so it must not be called in a signal handler. A handler can wake a thread that
+    /// calls it.
     pub fn cancel(&self) {
         let wakers = {
             let mut waiters = self.lock();
@@ -83,7 +83,7 @@ impl Cancel {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Fails once the flag is set.
+    /// Returns an error once the flag is set.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Cancel {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
-    /// Sleeps for a time, or until the flag is set.
+    /// Sleeps for `timeout`, or until the flag is set.
     ///
     /// # Errors
     ///
@@ -103,10 +103,11 @@ impl Cancel {
         self.check()
     }
 
-    /// Waits until the flag is set. May be dropped at any time, and needs no particular runtime.
+    /// Waits until the flag is set. The future may be dropped at any time, and does not depend on a
+    /// particular runtime.
     pub async fn cancelled(&self) -> Cancelled {
         let registration = self.register();
-        poll_fn(|context| match registration.set(context.waker()) {
+        poll_fn(|context| match registration.set_waker(context.waker()) {
             Ok(()) => Poll::Pending,
             Err(cancelled) => Poll::Ready(cancelled),
         })
@@ -127,7 +128,7 @@ impl Cancel {
     }
 }
 
-/// A place for one waker among the waiters, until this is dropped.
+/// Registration of at most one waker, removed on drop.
 #[derive(Debug)]
 struct Registration {
     cancel: Cancel,
@@ -135,14 +136,14 @@ struct Registration {
 }
 
 impl Registration {
-    /// Has the waker woken when the flag is set, in place of an earlier one.
-    fn set(&self, waker: &Waker) -> Result<(), Cancelled> {
+    /// Registers a waker in place of an earlier one. It is woken when the flag is set.
+    fn set_waker(&self, waker: &Waker) -> Result<(), Cancelled> {
         let replaced = {
             let mut waiters = self.cancel.lock();
             self.cancel.check()?;
             waiters.wakers.insert(self.key, waker.clone())
         };
-        // A waker may own what takes the lock when it is dropped.
+        // Dropped without the lock: the destructor of a waker may take it.
         drop(replaced);
         Ok(())
     }
@@ -155,29 +156,28 @@ impl Drop for Registration {
     }
 }
 
-/// The error of work that was cancelled.
+/// Error of work that was cancelled.
 ///
-/// As an [`io::Error`] it has the kind `Other`: readers take `Interrupted` as an invitation to
-/// try again.
+/// As an [`io::Error`] it has the kind `Other`, since readers retry on `Interrupted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled;
 
 impl Cancelled {
     /// Returns whether an error is a cancellation, or has one among its causes.
     ///
-    /// Looks into an [`io::Error`] too. One that is the source of a transparent error is out of
-    /// reach: give that error a text of its own, or a variant for a cancellation.
+    /// Looks into an [`io::Error`] too. A cancellation that is the source of a transparent error is
+    /// not found: give that error a text of its own, or a variant for a cancellation.
     #[must_use]
     pub fn caused(error: &(dyn Error + 'static)) -> bool {
         let mut causes = successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-            // Its source leaves out the error inside.
+            // Its `source` skips the error inside of it.
             Some(error) => error.get_ref().map(|inner| inner as _),
             None => error.source(),
         });
         causes.any(<dyn Error>::is::<Self>)
     }
 
-    /// Returns the error that is a cancellation itself in place of one that a cancellation caused.
+    /// Replaces an error that a cancellation caused by the cancellation itself.
     #[must_use]
     pub fn surface<E: Error + From<Self> + 'static>(error: E) -> E {
         if Self::caused(&error) { Self.into() } else { error }
@@ -214,7 +214,7 @@ impl<T> Cancellable<T> {
         }
     }
 
-    /// Returns what was wrapped.
+    /// Returns the wrapped reader or output.
     pub fn into_inner(self) -> T {
         self.inner
     }
@@ -293,7 +293,7 @@ mod tests {
     const LONG: Duration = Duration::from_mins(10);
     const SOON: Duration = Duration::from_mins(1);
 
-    /// Cancels while `wait` waits on this thread, and returns what it ends with, before long.
+    /// Cancels while `wait` waits on this thread. Returns its result, which must come soon.
     pub(super) fn cancel_during<T>(cancel: &Cancel, wait: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let canceller = cancel.clone();

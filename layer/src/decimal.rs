@@ -2,22 +2,22 @@
 
 use super::error::LayerErrorKind;
 
-/// A decimal number without a sign.
-pub(super) fn unsigned(field: &'static str, value: &[u8]) -> Result<u64, LayerErrorKind> {
-    decimal(value).ok_or_else(|| not_a_number(field, value))
+/// Parses a decimal number without a sign.
+pub(super) fn parse_unsigned(field: &'static str, value: &[u8]) -> Result<u64, LayerErrorKind> {
+    parse_digits(value).ok_or_else(|| not_a_number(field, value))
 }
 
-/// A decimal number, perhaps with a sign.
-pub(super) fn integer(field: &'static str, value: &[u8]) -> Result<i64, LayerErrorKind> {
-    let (negative, digits) = sign(value);
-    decimal(digits)
+/// Parses a decimal number with an optional sign.
+pub(super) fn parse_integer(field: &'static str, value: &[u8]) -> Result<i64, LayerErrorKind> {
+    let (negative, digits) = split_sign(value);
+    parse_digits(digits)
         .and_then(|number| 0_i64.checked_add_unsigned(number))
         .map(|number| if negative { -number } else { number })
         .ok_or_else(|| not_a_number(field, value))
 }
 
-/// Returns whether a number is negative, and the rest of it.
-pub(super) fn sign(value: &[u8]) -> (bool, &[u8]) {
+/// Splits off the sign. Returns whether the number is negative, and the rest.
+pub(super) fn split_sign(value: &[u8]) -> (bool, &[u8]) {
     match value {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -25,8 +25,8 @@ pub(super) fn sign(value: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// Digits alone; `None` for anything else, and for a number that is too large.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
+/// Parses decimal digits. Returns `None` for anything else, and for a number above 64 bits.
+pub(super) fn parse_digits(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -36,7 +36,7 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// The error for a value that is not a number.
+/// Returns the error for a value that is not a number.
 pub(super) fn not_a_number(field: &'static str, value: &[u8]) -> LayerErrorKind {
     LayerErrorKind::NotANumber {
         field,

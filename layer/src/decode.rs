@@ -1,6 +1,15 @@
-//! Undoes the compression of a layer: gzip, zstd, or none, as its first bytes say.
+//! Decompresses layers: gzip, zstd, or uncompressed, as their first bytes show.
+//!
+//! A media type that contradicts the bytes is not an error: both the image-spec's and Docker's
+//! contradict them in the wild. Bytes that readers would decompress differently are an error.
+//!
+//! To add a compression: a variant of [`Compression`] with its names and media types, its first
+//! bytes in `detect_compression` instead of `UNSUPPORTED`, a decoder beside `gzip.rs` and
+//! `frames.rs` as a variant of `Stream`, its parts in [`StreamPart`], and the text of
+//! [`DecodeError::Unsupported`] and of its hint. If its window can be large, it needs a grant like
+//! zstd's. Its tests belong in `tests/layers/wrappings.rs`; README.md lists the compressions.
 
-mod counted;
+mod counting_reader;
 mod error;
 mod frames;
 mod gzip;
@@ -8,19 +17,19 @@ mod gzip;
 use std::fmt;
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
-use counted::Counted;
-use error::Stop;
-use frames::{Frames, begins_frame};
-use gzip::Members;
+use counting_reader::CountingReader;
+use error::StreamError;
+use frames::{ZstdDecoder, begins_frame};
+use gzip::GzipDecoder;
 
-pub(super) use error::DAMAGED;
+pub(super) use error::DAMAGED_HINT;
 pub use error::{DecodeError, StreamFault, StreamPart};
 pub use frames::MAX_WINDOW;
 
-/// Bytes that tell every wrapping from a tar.
+/// Number of bytes that distinguish every compression from a tar.
 const MAGIC_LEN: u64 = 10;
 
-/// Wrappings that no media type of the image-spec knows, by their first bytes.
+/// First bytes and names of compressions that the image-spec has no media type for.
 const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"\xfd7zXZ\0", "xz"),
     (b"\x04\x22\x4d\x18", "lz4"),
@@ -31,10 +40,10 @@ const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"7z\xbc\xaf\x27\x1c", "7z"),
 ];
 
-/// How a layer is compressed.
+/// Compression of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
-    /// Not at all.
+    /// Uncompressed.
     None,
     /// gzip, in one member or many.
     Gzip,
@@ -43,10 +52,11 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Returns what the media type of a layer says, the image-spec's or Docker's, and `None` for
-    /// other types, which say nothing. It may be a lie: see [`decode()`].
+    /// Returns the compression that the media type of a layer announces, in the form of the
+    /// image-spec or Docker. Returns `None` for other types. The bytes may contradict it: see
+    /// [`decode()`].
     #[must_use]
-    pub fn announced(media_type: &str) -> Option<Self> {
+    pub fn from_media_type(media_type: &str) -> Option<Self> {
         let media_type = media_type.split(';').next()?.trim().to_ascii_lowercase();
         if !media_type.contains("/vnd.") {
             return None;
@@ -60,7 +70,7 @@ impl Compression {
         }
     }
 
-    /// The name of the format.
+    /// Returns the name of the format.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::None => "plain",
@@ -80,13 +90,13 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Reads what a layer holds when its compression is undone; made by [`decode()`].
+/// A reader of a decompressed layer, created by [`decode()`].
 ///
-/// It ends where the layer ends, never before: all members of a gzip stream and all frames of a zstd stream are read, and
-/// checksums are verified.
+/// It ends where the layer ends, never before: all members of a gzip stream and all frames of a
+/// zstd stream are read, and their checksums verified.
 pub struct Decoder<R: BufRead> {
     stream: Stream<R>,
-    /// Bytes that were decompressed.
+    /// Decompressed bytes that were read.
     written: u64,
 }
 
@@ -99,22 +109,22 @@ impl<R: BufRead> fmt::Debug for Decoder<R> {
 }
 
 enum Stream<R: BufRead> {
-    None(Peeked<R>),
-    Gzip(Members<Peeked<R>>),
-    Zstd(Frames<Peeked<R>>),
+    None(PeekedReader<R>),
+    Gzip(GzipDecoder<PeekedReader<R>>),
+    Zstd(ZstdDecoder<PeekedReader<R>>),
 }
 
-/// A reader whose first bytes were looked at.
-type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+/// A reader, with its first bytes put back in front.
+type PeekedReader<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// Begins to undo the compression of a layer.
+/// Starts to decompress a layer.
 ///
-/// The first bytes say how it is compressed, whatever the media type says: both the image-spec's and Docker's tell lies in the
-/// wild, and containerd does not ask them either. [`Decoder::compression`] is for those who want to know.
+/// The compression is detected from the first bytes, as in containerd, and returned by
+/// [`Decoder::compression`]. The media type only shows whether the layer is encrypted.
 ///
 /// # Errors
 ///
-/// All variants of [`DecodeError`]. Damage that comes later is an error of [`Decoder::read`].
+/// All variants of [`DecodeError`]. Damage after the first bytes is an error of [`Decoder::read`].
 pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, DecodeError> {
     if media_type.ends_with("+encrypted") {
         return Err(DecodeError::Encrypted {
@@ -126,36 +136,38 @@ pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, D
         .take(MAGIC_LEN)
         .read_to_end(&mut magic)
         .map_err(DecodeError::Read)?;
-    if let Some(name) = unsupported(&magic) {
+    if let Some(name) = detect_unsupported(&magic) {
         return Err(DecodeError::Unsupported { name });
     }
-    let compression = compression(&magic);
+    let compression = detect_compression(&magic);
     let blob = Cursor::new(magic).chain(blob);
     let stream = match compression {
         Compression::None => Stream::None(blob),
-        Compression::Gzip => Stream::Gzip(Members::new(Counted::new(blob))),
-        Compression::Zstd => Stream::Zstd(Frames::new(Counted::new(blob))?),
+        Compression::Gzip => Stream::Gzip(GzipDecoder::new(CountingReader::new(blob))),
+        Compression::Zstd => Stream::Zstd(ZstdDecoder::new(CountingReader::new(blob))?),
     };
     Ok(Decoder { stream, written: 0 })
 }
 
 impl<R: BufRead> Decoder<R> {
-    /// Leaves it to the reader to compute the CRC-32 of gzip, which another thread can do: all that was read is to be held against
-    /// [`Decoder::checksum`] at its end.
+    /// Does not verify the CRC-32 of a gzip stream, so that the caller can do it on another thread.
+    /// The caller compares the [`Checksum`] of all bytes that it read with
+    /// [`Decoder::declared_checksum`].
     #[must_use]
-    pub fn believing_checksums(mut self) -> Self {
+    pub fn trusting_checksums(mut self) -> Self {
         if let Stream::Gzip(members) = &mut self.stream {
-            members.believe_checksums();
+            members.trust_checksums();
         }
         self
     }
 
-    /// What the members of a gzip stream, which has come to its end, say that their checksum is; none if there is none, or it was
-    /// verified.
-    pub fn checksum(&self) -> Option<DeclaredChecksum> {
+    /// Returns the checksum that the members of a gzip stream declare for all of its content, once
+    /// the stream is at its end. Returns `None` for other compressions, and if the decoder verifies
+    /// the checksum itself.
+    pub fn declared_checksum(&self) -> Option<DeclaredChecksum> {
         match &self.stream {
             Stream::Gzip(members) => Some(DeclaredChecksum {
-                crc: members.checksum()?,
+                crc: members.declared_checksum()?,
                 read: members.read_count(),
                 written: self.written,
             }),
@@ -163,16 +175,16 @@ impl<R: BufRead> Decoder<R> {
         }
     }
 
-    /// Grants memory for windows of zstd of at most this many bytes; at first, for all that can be
-    /// decoded.
+    /// Grants memory for zstd windows of at most `max` bytes. A new decoder has a grant for every
+    /// window that can be decoded.
     pub fn grant_window(&mut self, max: u64) {
         if let Stream::Zstd(frames) = &mut self.stream {
             frames.grant_window(max);
         }
     }
 
-    /// Window in bytes that the stream needs to go on and has no grant for. Until it gets one, it
-    /// seems to be at its end.
+    /// Returns the window in bytes that the stream needs to continue and has no grant for. Until it
+    /// is granted, the stream seems to be at its end.
     pub fn wanted_window(&self) -> Option<u64> {
         match &self.stream {
             Stream::Zstd(frames) => frames.wanted_window(),
@@ -180,7 +192,7 @@ impl<R: BufRead> Decoder<R> {
         }
     }
 
-    /// Returns the reader of the layer, of which the first bytes may be all that was read.
+    /// Returns the reader of the layer. As little as the first bytes may have been read from it.
     #[must_use]
     pub fn into_inner(self) -> R {
         let (_, blob) = match self.stream {
@@ -192,7 +204,7 @@ impl<R: BufRead> Decoder<R> {
         blob
     }
 
-    /// How the layer is compressed.
+    /// Returns the compression of the layer.
     #[must_use]
     pub fn compression(&self) -> Compression {
         match self.stream {
@@ -203,11 +215,11 @@ impl<R: BufRead> Decoder<R> {
     }
 }
 
-/// The CRC-32 of what a gzip stream holds (RFC 1952, section 2.3.1).
+/// CRC-32 of the content of a gzip stream (RFC 1952, section 2.3.1).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Checksum(u32);
 
-/// The CRC-32 that a gzip stream says its content has, and how long both are.
+/// CRC-32 that a gzip stream declares for its content, and the length of both.
 #[derive(Debug, Clone, Copy)]
 pub struct DeclaredChecksum {
     crc: u32,
@@ -216,25 +228,25 @@ pub struct DeclaredChecksum {
 }
 
 impl Checksum {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0 = zlib_rs::crc32::crc32(self.0, bytes);
     }
 
-    /// Demands that this is the checksum that a stream says it has.
+    /// Compares the checksum with the declared one.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Stream`] if it is another one.
-    pub fn expect(self, said: DeclaredChecksum) -> Result<(), DecodeError> {
-        if self.0 == said.crc {
+    /// [`DecodeError::Stream`] if they differ.
+    pub fn verify(self, declared: DeclaredChecksum) -> Result<(), DecodeError> {
+        if self.0 == declared.crc {
             return Ok(());
         }
         Err(DecodeError::Stream {
             compression: Compression::Gzip,
             fault: StreamFault::Checksum,
-            read: said.read,
-            written: said.written,
+            read: declared.read,
+            written: declared.written,
         })
     }
 }
@@ -251,9 +263,9 @@ impl<R: BufRead> Read for Decoder<R> {
                 self.written += len as u64;
                 Ok(len)
             }
-            Err(Stop::Read(error)) => Err(error),
-            Err(Stop::Decode(error)) => Err(error.into()),
-            Err(Stop::Fault(fault)) => Err(DecodeError::Stream {
+            Err(StreamError::Read(error)) => Err(error),
+            Err(StreamError::Decode(error)) => Err(error.into()),
+            Err(StreamError::Fault(fault)) => Err(DecodeError::Stream {
                 compression: self.compression(),
                 fault,
                 read,
@@ -264,9 +276,10 @@ impl<R: BufRead> Read for Decoder<R> {
     }
 }
 
-fn compression(magic: &[u8]) -> Compression {
+fn detect_compression(magic: &[u8]) -> Compression {
     match magic {
-        // No tar is so short as the two that end amid their first field.
+        // A blob that ends inside of the magic number is a truncated stream: a tar is never this
+        // short.
         [0x1f, 0x8b, 0x08, ..] | [0x1f, 0x8b] => Compression::Gzip,
         [_, _, _, _, ..] if begins_frame(&magic[..4]) => Compression::Zstd,
         [_, _] | [_, _, _] if begins_frame(magic) => Compression::Zstd,
@@ -274,8 +287,8 @@ fn compression(magic: &[u8]) -> Compression {
     }
 }
 
-fn unsupported(magic: &[u8]) -> Option<&'static str> {
-    // The level and the first block are looked at too: "BZh" alone may begin the name of a file.
+fn detect_unsupported(magic: &[u8]) -> Option<&'static str> {
+    // Level and first block are checked too, since the name of a file may begin with "BZh".
     if let [b'B', b'Z', b'h', b'1'..=b'9', block @ ..] = magic
         && (block == b"1AY&SY" || block == b"\x17\x72\x45\x38\x50\x90")
     {
@@ -301,8 +314,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A gzip member whose header has a checksum.
-    fn sure_gzip(bytes: &[u8]) -> Vec<u8> {
+    /// Returns a gzip member whose header has a checksum.
+    fn gzip_with_header_checksum(bytes: &[u8]) -> Vec<u8> {
         let mut member = gzip(bytes);
         let rest = member.split_off(10);
         member[3] = 2;
@@ -322,7 +335,7 @@ mod tests {
         [&b"\x5e\x2a\x4d\x18"[..], &len.to_le_bytes(), &content].concat()
     }
 
-    /// Decodes a layer that arrives in pieces of so many bytes.
+    /// Decodes a layer that arrives in pieces of `piece` bytes.
     fn decode_in_pieces(blob: &[u8], piece: usize) -> io::Result<Vec<u8>> {
         let mut decoded = Vec::new();
         let reader = io::BufReader::with_capacity(piece, blob);
@@ -332,7 +345,7 @@ mod tests {
         Ok(decoded)
     }
 
-    /// Decodes a layer, and checks that it makes no difference in which pieces it arrives.
+    /// Decodes a layer. Checks that the result does not depend on the pieces in which it arrives.
     fn decode_all(blob: &[u8]) -> io::Result<Vec<u8>> {
         let whole = decode_in_pieces(blob, blob.len().max(1));
         for piece in [1, 2, 7, 512] {
@@ -363,7 +376,7 @@ mod tests {
             ),
             (gzip(b"one"), Compression::Gzip, b"one"),
             (gzip(b""), Compression::Gzip, b""),
-            (sure_gzip(b"one"), Compression::Gzip, b"one"),
+            (gzip_with_header_checksum(b"one"), Compression::Gzip, b"one"),
             (
                 [gzip(b"one"), gzip(b""), gzip(b"two"), extra, gzip(b"")].concat(),
                 Compression::Gzip,
@@ -385,7 +398,7 @@ mod tests {
 
     #[test]
     fn truncated_layers_are_errors_wherever_they_end() {
-        // Only between two members or frames nobody can tell that something is missing.
+        // A stream that ends between two members or frames is complete.
         for (parts, complete) in [
             (vec![gzip(b"one"), gzip(b"some more")], vec![1]),
             (vec![zstd(b"one"), skippable(9), zstd(b"some more")], vec![1, 2]),
@@ -409,7 +422,7 @@ mod tests {
         checksum[crc] ^= 1;
         let mut size = gzip(b"content");
         *size.last_mut().unwrap() ^= 1;
-        let mut header = sure_gzip(b"content");
+        let mut header = gzip_with_header_checksum(b"content");
         header[4] ^= 1;
         let mut flags = gzip(b"content");
         flags[3] = 1 << 5;
@@ -438,24 +451,24 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_can_verify_the_checksums_of_gzip_itself() {
+    fn a_caller_can_verify_the_checksums_of_gzip_itself() {
         let long = "x".repeat(100_000);
         let members = [&b"one"[..], b"", long.as_bytes(), b"two"];
         let mut content = Vec::new();
         let blob = members.map(gzip).concat();
-        let mut decoder = decode(&blob[..], TAR).unwrap().believing_checksums();
+        let mut decoder = decode(&blob[..], TAR).unwrap().trusting_checksums();
         decoder.read_to_end(&mut content).unwrap();
         assert_eq!(content, members.concat());
         let mut checksum = Checksum::default();
         content.chunks(7).for_each(|part| checksum.update(part));
-        checksum.expect(decoder.checksum().unwrap()).unwrap();
+        checksum.verify(decoder.declared_checksum().unwrap()).unwrap();
         checksum.update(b"more");
-        assert!(checksum.expect(decoder.checksum().unwrap()).is_err());
-        assert!(decode(&blob[..], TAR).unwrap().checksum().is_none());
+        assert!(checksum.verify(decoder.declared_checksum().unwrap()).is_err());
+        assert!(decode(&blob[..], TAR).unwrap().declared_checksum().is_none());
     }
 
     #[test]
-    fn other_wrappings_are_refused_by_name() {
+    fn unsupported_compressions_are_refused_by_name() {
         for (blob, expected) in [
             (&b"BZh91AY&SY\x01\x02"[..], "bzip2"),
             (b"\xfd7zXZ\0\0\x04", "xz"),
@@ -474,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_decide_and_not_the_media_type_but_encryption_is_refused() {
+    fn the_first_bytes_decide_unless_the_media_type_is_encrypted() {
         let gzip = gzip(b"content");
         assert_eq!(decode(&gzip[..], TAR).unwrap().compression(), Compression::Gzip);
         let media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";

@@ -1,39 +1,39 @@
-//! What can go wrong while a layer is read and applied.
+//! Errors of reading and applying a layer.
 
 use std::fmt;
 use std::io;
 
 use ext4::{FormatError, TreeError};
 
-use super::decode::{DAMAGED, DecodeError};
+use super::decode::{DAMAGED_HINT, DecodeError};
 use super::text::Printable;
 use crate::cancel::Cancelled;
 use crate::failure::{ErrorKind, Failure, Hint, Setting};
 
-/// A layer that could not be applied, and where in it.
+/// Error of a layer that could not be applied, with its position in the layer.
 #[derive(Debug, thiserror::Error)]
 #[error("{position}")]
 pub struct LayerError {
-    /// Where in the layer.
+    /// Position in the layer.
     pub position: Position,
-    /// What went wrong there.
+    /// Fault at this position.
     #[source]
     pub kind: LayerErrorKind,
 }
 
-/// A place in a layer.
+/// Position of an entry in a layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Number of the entry, counted from 1; 0 before the first.
     pub entry: u64,
     /// Offset of the header in bytes from the start of the tar.
     pub offset: u64,
-    /// Name of the entry as the tar gives it, if it was read.
+    /// Name of the entry as in the tar; `None` if it was not read.
     pub name: Option<Vec<u8>>,
 }
 
 impl Position {
-    /// Returns the error that this is wrong here.
+    /// Returns an error at this position.
     pub(super) fn error(&self, kind: LayerErrorKind) -> LayerError {
         LayerError {
             position: self.clone(),
@@ -52,39 +52,39 @@ impl fmt::Display for Position {
     }
 }
 
-/// What is wrong with a layer, or could not be done with it.
+/// Fault of a layer, or of applying it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerErrorKind {
-    /// The layer could not be read, or not be decompressed.
+    /// The layer could not be read or decompressed.
     #[error("could not read the layer")]
     Read(#[source] io::Error),
-    /// It was cancelled.
+    /// The work was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
-    /// The tar ends too early.
+    /// The tar ends early.
     #[error("the tar ends {missing} bytes early, inside {what}: the layer is truncated")]
     Truncated {
-        /// What it ends in.
+        /// Part of the tar in which it ends.
         what: &'static str,
-        /// Bytes that are missing.
+        /// Number of missing bytes.
         missing: u64,
     },
     /// The layer does not begin with a tar header.
-    #[error("the layer is no tar archive, and neither gzip nor zstd")]
+    #[error("the layer is not a tar archive (plain, gzip or zstd)")]
     NotATar,
     /// The checksum of a header is wrong.
-    #[error("no tar header where one must be, as its checksum is wrong: the layer is damaged")]
+    #[error("wrong checksum of a tar header: the layer is damaged")]
     Checksum,
     /// A single block of zeros between entries.
     #[error("a block of zeros followed by something else: the end of the archive is damaged")]
     LoneZeroBlock,
-    /// A field of a header, or a value of an extended header, that is no number.
-    #[error("the {field} \"{}\" is no number", Printable(.value))]
+    /// A field of a header, or a value of an extended header, that is not a number.
+    #[error("the {field} \"{}\" is not a number", Printable(.value))]
     NotANumber {
         /// The field or keyword.
         field: &'static str,
-        /// The value as it is.
+        /// The value as in the tar.
         value: Vec<u8>,
     },
     /// A number beyond what an inode can hold.
@@ -94,43 +94,44 @@ pub enum LayerErrorKind {
         field: &'static str,
         /// The value.
         value: i64,
-        /// The largest possible.
+        /// Largest possible value.
         max: u64,
     },
-    /// An entry of a type that has no place in a layer.
+    /// An entry of a type that layers do not have.
     #[error("entries of type '{}' ({name}) have no place in a layer", char::from(*.flag).escape_default())]
     UnsupportedType {
-        /// The type as the header gives it.
+        /// Type as in the header (`typeflag`).
         flag: u8,
-        /// What it is called.
+        /// Name of the type.
         name: &'static str,
     },
-    /// A later volume of an archive of several, which begins amid a file.
+    /// A later volume of a multi-volume archive, which begins inside of a file.
     #[error(
         "the tar continues \"{}\" from an earlier volume (tar --multi-volume): a layer is a whole archive",
         Printable(.file)
     )]
     OtherVolume {
-        /// The file that it continues.
+        /// The file that the volume continues.
         file: Vec<u8>,
     },
     /// An extended header, a long name or a sparse map that is too long.
     #[error("{what} of {len} bytes or more: at most {max} are read")]
     ExtensionTooLong {
-        /// What it is.
+        /// The extended header, long name or sparse map.
         what: &'static str,
-        /// Length in bytes, or as much of it as was read.
+        /// Length in bytes, or the part of it that was read.
         len: u64,
         /// The limit in bytes.
         max: u64,
     },
-    /// An extended header (PAX) that cannot be read.
+    /// An extended header (PAX) that cannot be parsed.
     #[error("broken PAX header: {reason}")]
     InvalidExtension {
-        /// What is wrong with it.
+        /// Fault of the header.
         reason: &'static str,
     },
-    /// A global extended header (PAX) that would give every entry the same name, size or attributes.
+    /// A global extended header (PAX) that would give every entry the same name, size or
+    /// attributes.
     #[error("a global PAX header sets \"{}\", which is different for every entry", Printable(.keyword))]
     GlobalKeyword {
         /// The keyword.
@@ -139,21 +140,21 @@ pub enum LayerErrorKind {
     /// The archive ends after an extended header or a long name.
     #[error("the archive ends after an extended header, before the entry that it describes")]
     NoEntryForExtension,
-    /// A sparse file whose map makes no sense.
+    /// A sparse file with an invalid map.
     #[error("broken sparse file: {reason}")]
     InvalidSparseMap {
-        /// What is wrong with it.
+        /// Fault of the map.
         reason: &'static str,
     },
-    /// Layers with more bytes than are allowed when they are unpacked ([`Limits::size`](super::Limits::size)).
+    /// Layers with more unpacked bytes than allowed ([`Limits::size`](super::Limits::size)).
     #[error("the layers have {len} bytes or more when they are unpacked: at most {max} are allowed")]
     TooLarge {
-        /// Bytes of all layers so far, and of the content of the entry.
+        /// Bytes of all layers so far, including the content of the entry.
         len: u64,
         /// The limit in bytes.
         max: u64,
     },
-    /// Layers with more entries than are allowed ([`Limits::entries`](super::Limits::entries)).
+    /// Layers with more entries than allowed ([`Limits::entries`](super::Limits::entries)).
     #[error("the layers have {count} entries or more, directories without one included: at most {max} are allowed")]
     TooManyEntries {
         /// Entries of all layers so far.
@@ -161,17 +162,17 @@ pub enum LayerErrorKind {
         /// The limit.
         max: u64,
     },
-    /// Layers with more metadata than is allowed ([`Limits::metadata`](super::Limits::metadata)).
+    /// Layers with more metadata than allowed ([`Limits::metadata`](super::Limits::metadata)).
     #[error(
         "the paths, link targets and extended attributes of the layers take {len} bytes or more: at most {max} are allowed"
     )]
     TooMuchMetadata {
-        /// Bytes in all layers so far.
+        /// Bytes of metadata in all layers so far.
         len: u64,
         /// The limit in bytes.
         max: u64,
     },
-    /// A value of an extended attribute that is longer than Linux takes (`XATTR_SIZE_MAX`).
+    /// An extended attribute with a larger value than Linux allows (`XATTR_SIZE_MAX`).
     #[error("the extended attribute \"{}\" has {len} bytes: a value can have {max} at most", Printable(.name))]
     XattrTooLong {
         /// Name of the attribute.
@@ -181,21 +182,21 @@ pub enum LayerErrorKind {
         /// The limit in bytes.
         max: usize,
     },
-    /// A name or link target with a NUL in it.
+    /// A name or link target with a NUL.
     #[error("a path with a NUL: \"{}\"", Printable(.path))]
     NulInPath {
-        /// The path as given.
+        /// The path as in the tar.
         path: Vec<u8>,
     },
-    /// A component of a path that is longer than any file system takes.
+    /// A name in a path that is longer than any file system allows.
     #[error("\"{}\" has {} bytes: a name can have {max} at most", Printable(.name), .name.len())]
     NameTooLong {
-        /// The component.
+        /// The name.
         name: Vec<u8>,
         /// The limit in bytes.
         max: usize,
     },
-    /// A path that no system call takes, or one that symlinks make longer than that many times over.
+    /// A path that is longer than a system call takes, or that symlinks make 16 times as long.
     #[error("a path of {len} bytes, symlinks on the way included: it can have {max} at most")]
     PathTooLong {
         /// Length in bytes, without `.`, `..` and superfluous slashes.
@@ -203,49 +204,51 @@ pub enum LayerErrorKind {
         /// The limit in bytes.
         max: usize,
     },
-    /// A whiteout that names nothing to remove, or its own directory, or the one above.
-    #[error("the whiteout \"{}\" names nothing that it could hide", Printable(.name))]
+    /// A whiteout without a name to hide, or of its own or the parent directory.
+    #[error("the whiteout \"{}\" does not name a file to hide", Printable(.name))]
     InvalidWhiteout {
         /// Name of the whiteout file.
         name: Vec<u8>,
     },
-    /// An entry for the root that is no directory.
-    #[error("the entry would replace the root by something that is no directory")]
+    /// An entry for the root that is not a directory.
+    #[error("the entry would replace the root with something that is not a directory")]
     RootNotADirectory,
-    /// A path that runs through too many symlinks, in a circle perhaps.
-    #[error("more than {max} symlinks on the way to the entry, which may be a circle")]
+    /// A path with too many symlinks, which may form a loop.
+    #[error("more than {max} symlinks on the path of the entry: they may form a loop")]
     SymlinkLoop {
         /// The limit.
         max: u32,
     },
-    /// The system has no memory for a list of the layer's entries.
-    #[error("no memory for {len} bytes, where the entries of the layer are kept until all are read")]
+    /// The system has no memory for the list of the layer's entries.
+    #[error("no memory for the list of the layer's entries, which takes {len} bytes")]
     OutOfMemory {
         /// Size of the list in bytes, with this entry.
         len: usize,
     },
-    /// A hard link to something that is not there.
+    /// A hard link to a file that does not exist.
     #[error("hard link to \"{}\", which does not exist so far", Printable(.target))]
     LinkTargetMissing {
-        /// The target as the tar gives it.
+        /// The target as in the tar.
         target: Vec<u8>,
     },
     /// A hard link to a directory.
     #[error("hard link to \"{}\", which is a directory", Printable(.target))]
     LinkToDirectory {
-        /// The target as the tar gives it.
+        /// The target as in the tar.
         target: Vec<u8>,
     },
     /// A hard link to a file that is gone once the link has replaced what was there.
     #[error("hard link to \"{}\", which the link itself replaces", Printable(.target))]
     LinkReplacesTarget {
-        /// The target as the tar gives it.
+        /// The target as in the tar.
         target: Vec<u8>,
     },
-    /// Something that no tree can hold, such as too many hard links, or a device number beyond 32 bits.
+    /// A change that the tree cannot hold, such as too many hard links, or a device number above 32
+    /// bits.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// Something that an inode of this file system has no room for, such as too many extended attributes.
+    /// Metadata that an inode of the file system has no room for, such as too many extended
+    /// attributes.
     #[error(transparent)]
     Unfit(FormatError),
     /// The image could not take the content of the file.
@@ -283,8 +286,8 @@ impl Failure for LayerErrorKind {
         let text = match self {
             Self::Image(error) | Self::Unfit(error) => return error.hint(),
             Self::Tree(error) => return error.hint(),
-            Self::Read(source) => return DecodeError::of(source)?.hint(),
-            Self::Truncated { .. } | Self::Checksum | Self::LoneZeroBlock | Self::NoEntryForExtension => DAMAGED,
+            Self::Read(source) => return DecodeError::find_in(source)?.hint(),
+            Self::Truncated { .. } | Self::Checksum | Self::LoneZeroBlock | Self::NoEntryForExtension => DAMAGED_HINT,
             Self::NotATar => "build the image again with layers that are tar archives, in gzip, zstd or neither",
             Self::UnsupportedType { flag: b'D', .. } => "make the layer without tar's --listed-incremental",
             Self::UnsupportedType { flag: b'M', .. } | Self::OtherVolume { .. } => {
@@ -299,29 +302,27 @@ impl Failure for LayerErrorKind {
             | Self::GlobalKeyword { .. }
             | Self::InvalidSparseMap { .. }
             | Self::NulInPath { .. } => {
-                "build the image again with another tool: what made this layer wrote an entry that cannot be read"
+                "build the image again with another tool: the one that made this layer wrote an entry that cannot be read"
             }
             Self::NameTooLong { .. } | Self::PathTooLong { .. } => {
                 "build the image with shorter names and symlinks: Linux could not open this path either"
             }
-            Self::InvalidWhiteout { .. } => {
-                "leave the entry out of the layer, or name it .wh.<name of the file that it hides>"
-            }
-            Self::RootNotADirectory | Self::LinkReplacesTarget { .. } => "leave the entry out of the layer",
-            Self::SymlinkLoop { .. } => "build the image without the circle, or leave the entry out",
+            Self::InvalidWhiteout { .. } => "omit the entry from the layer, or name it .wh.<name of the file to hide>",
+            Self::RootNotADirectory | Self::LinkReplacesTarget { .. } => "omit the entry from the layer",
+            Self::SymlinkLoop { .. } => "build the image without the loop, or omit the entry",
             Self::LinkTargetMissing { .. } => {
                 "build the image again with the file before its links, in the same layer or one below"
             }
-            Self::LinkToDirectory { .. } => "build the image with a symlink there",
+            Self::LinkToDirectory { .. } => "build the image with a symlink instead",
             Self::OutOfMemory { .. } => "free some memory, or raise its limit (ulimit -v)",
             Self::TooLarge { len, .. } => return Some(Hint::raise_to(Setting::MaxSize, *len)),
             Self::TooManyEntries { count, .. } => {
                 let raise = Hint::raise(Setting::MaxEntries);
-                return Some(raise.and(format!(", to {count} at the least")));
+                return Some(raise.and(format!(", to at least {count}")));
             }
             Self::TooMuchMetadata { len, .. } => return Some(Hint::raise_to(Setting::MaxMetadata, *len)),
             Self::Cancelled(_) => return Some(Hint::again()),
-            Self::XattrTooLong { .. } => "change or leave out the entry: no ext4 file system can hold it",
+            Self::XattrTooLong { .. } => "change or omit the entry: an ext4 file system cannot hold it",
         };
         Some(text.into())
     }

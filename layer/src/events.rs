@@ -1,41 +1,25 @@
-//! Reports of what happens during long work, to one listener.
-//!
-//! ```
-//! use std::sync::{Arc, Mutex};
-//!
-//! use layer::events::Events;
-//!
-//! let seen = Arc::new(Mutex::new(Vec::new()));
-//! let events = Events::new({
-//!     let seen = Arc::clone(&seen);
-//!     move |event: u64| seen.lock().unwrap().push(event)
-//! });
-//! let words = events.wrap(|word: &str| word.len() as u64);
-//! events.emit(|| 7);
-//! words.emit(|| "fifteen letters");
-//! assert_eq!(*seen.lock().unwrap(), [7, 15]);
-//! ```
+//! Events that report the progress of long work to one listener.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The listener to events of a type, or none. Clones share it.
+/// An optional listener to events of one type. Clones share it.
 ///
-/// The listener is called on whichever thread has something to report, one call at a time. The
-/// work waits until it returns. It may cancel the work, but must not report to itself, nor panic:
-/// a panic goes on in the work, and fails it.
+/// The listener is called on the thread that has something to report, one call at a time. The work
+/// waits until it returns. It may cancel the work. It must not emit events itself, and must not
+/// panic: a panic continues in the work, and fails it.
 pub struct Events<E>(Option<Arc<Mutex<Listener<E>>>>);
 
 type Listener<E> = dyn FnMut(E) + Send;
 
 impl<E> Events<E> {
-    /// Has a listener called for each event.
+    /// Creates events that call a listener.
     pub fn new(listener: impl FnMut(E) + Send + 'static) -> Self {
         Self(Some(Arc::new(Mutex::new(listener))))
     }
 
-    /// Reports an event, which is made only if somebody listens. The caller must hold no lock that
-    /// the listener could need.
+    /// Emits an event. `event` is called only if there is a listener. The caller must not hold a
+    /// lock that the listener could need.
     pub fn emit(&self, event: impl FnOnce() -> E) {
         if let Some(listener) = &self.0 {
             let event = event();
@@ -44,7 +28,7 @@ impl<E> Events<E> {
         }
     }
 
-    /// Returns events of another type that reach the same listener as events of this one.
+    /// Returns events of another type, which `wrap` converts for the same listener.
     #[must_use]
     pub fn wrap<F>(&self, wrap: impl Fn(F) -> E + Send + 'static) -> Events<F>
     where
@@ -65,7 +49,7 @@ impl<E> Clone for Events<E> {
 }
 
 impl<E> Default for Events<E> {
-    /// Returns events that nobody listens to.
+    /// Returns events without a listener.
     fn default() -> Self {
         Self(None)
     }
@@ -87,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_not_made_when_nobody_listens() {
+    fn events_are_not_created_without_a_listener() {
         let events = Events::<()>::default();
         events.emit(|| panic!("somebody listens"));
         events.wrap(|(): ()| ()).emit(|| panic!("somebody listens"));
@@ -100,7 +84,7 @@ mod tests {
         let events = Events::new({
             let total = Arc::clone(&total);
             move |number: u64| {
-                // Without a lock of its own: calls at once would lose some.
+                // Not locked again: concurrent calls would lose some.
                 (sum, calls) = (sum + number, calls + 1);
                 *total.lock().unwrap() = (sum, calls);
             }

@@ -1,6 +1,15 @@
 //! Kinds of errors for programs, and hints for users.
 //!
-//! Each error implements [`Failure`] in the file that defines it. Those of `ext4` are here.
+//! Each error implements [`Failure`] in the file that defines it. Errors of `ext4` implement it
+//! here.
+//!
+//! To add a kind: a variant of [`ErrorKind`] and its word in [`ErrorKind::as_str`]. The word is
+//! `kind` in the JSON of the command: a new one belongs in README.md's list too. Exit statuses do
+//! not depend on kinds, but on the command that failed: see `print` in `src/cli/failure.rs`. Tests:
+//! `tests/cli/failures.rs`.
+//!
+//! To add a setting that hints may name: a variant of [`Setting`], and its flag or command in
+//! `src/cli/hints.rs`, in `name` and in the test there.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -10,48 +19,48 @@ use std::io;
 use ext4::read::LookupError;
 use ext4::{FormatError, ReadError, TreeError};
 
-/// An error that knows what can be done about it.
+/// An error with a kind for programs and a hint for users.
 pub trait Failure: Error {
-    /// Returns the kind of failure, by its type alone.
+    /// Returns the kind of the failure.
     fn kind(&self) -> ErrorKind;
 
-    /// Returns advice for the user; `None` where there is nothing to say but the error itself.
+    /// Returns advice for the user. Returns `None` if the message of the error is enough.
     fn hint(&self) -> Option<Hint> {
         None
     }
 }
 
-/// Kind of a failure, by what can be done about it.
+/// Kind of a failure, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The same again may succeed.
+    /// A retry may succeed.
     Transient,
-    /// The same again fails again.
+    /// A retry fails again.
     Permanent,
-    /// Something else is where the output belongs.
+    /// Something else exists at the path of the output.
     Conflict,
-    /// The thing that was asked for is missing.
+    /// Something that the caller named does not exist.
     NotFound,
-    /// The disk, or the user's part of it, is full.
+    /// The disk or the user's quota is full.
     StorageFull,
-    /// The content does not fit the size of the image that was asked for.
+    /// The content does not fit the requested size of the disk image.
     ImageTooSmall,
     /// The system has no memory left.
     OutOfMemory,
     /// A limit of the system is reached: on threads, or on the size of a file.
     SystemLimit,
-    /// The image is of a kind that this program cannot make a file system of.
+    /// The image has content that this program cannot make a file system of.
     Unsupported,
     /// The image exceeds a limit that the caller set.
     LimitExceeded,
-    /// It is possible, but not allowed.
+    /// The operation is possible, but not allowed.
     PolicyDenied,
 }
 
 impl ErrorKind {
-    /// Returns the word for it in the JSON of the command. Kinds that differ only in what is used
-    /// up, or in what forbids it, have one word.
+    /// Returns the word for the kind in the JSON of the command. Kinds that differ only in the
+    /// resource that is used up, or in the policy that forbids, share a word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,32 +100,32 @@ impl From<io::ErrorKind> for ErrorKind {
     }
 }
 
-/// Advice on a failure, in words for the user.
+/// Advice on a failure, as text for the user.
 ///
-/// It may speak of settings, which each program gives its users under names of its own, such as
-/// flags. [`Hint::naming`] puts these names in. [`Display`](fmt::Display) does without.
+/// It may mention settings, which each program gives its users under names of its own, such as
+/// flags. [`Hint::naming`] inserts these names. [`Display`](fmt::Display) omits them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hint(Vec<Part>);
+pub struct Hint(Vec<HintPart>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum HintPart {
     Text(Cow<'static, str>),
     Setting {
         setting: Setting,
-        /// Words with `{}` in place of the setting's name.
+        /// Text with `{}` in place of the setting's name.
         named: Cow<'static, str>,
-        /// Words for programs that have no name for it.
+        /// Text for programs without a name for the setting.
         unnamed: Cow<'static, str>,
     },
 }
 
-/// A setting or command of a program, of which a [`Hint`] speaks.
+/// A setting or command of a program that a [`Hint`] mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Setting {
     /// The image to build.
     Image,
-    /// The consent to an image that is not pinned by digest.
+    /// Permission to use an image that is not pinned by digest.
     AllowMutable,
     /// The platform of the image.
     Platform,
@@ -124,7 +133,7 @@ pub enum Setting {
     Output,
     /// The size of the disk image.
     Size,
-    /// The size of the blocks of the file system.
+    /// The block size of the file system.
     BlockSize,
     /// The limit on the size of the content.
     MaxSize,
@@ -132,30 +141,30 @@ pub enum Setting {
     MaxEntries,
     /// The limit on the metadata of the layers.
     MaxMetadata,
-    /// The directory where downloads are kept.
+    /// The directory that keeps downloads.
     StateDirectory,
     /// The file with credentials for registries.
     CredentialsFile,
-    /// The command that keeps credentials for a registry.
+    /// The command that logs in to a registry.
     Login {
         /// Host and port of the registry.
         registry: String,
     },
-    /// The consent to plain HTTP.
+    /// Permission to use plain HTTP.
     PlainHttp,
-    /// The file with certificates of further authorities.
+    /// The file with certificates of additional authorities.
     Authority,
     /// The path of the init in the image.
     Init,
-    /// An image without an init.
+    /// The setting that omits the init.
     NoInit,
     /// The command that the init runs.
     Command,
-    /// The program that makes the disk image in place of this library.
+    /// The program that writes the disk image instead of this library.
     Mke2fs,
-    /// The directory for a copy of the tree.
+    /// The directory to which the tree is exported.
     Stage,
-    /// The command that looks into a disk image.
+    /// The command that inspects a disk image.
     Inspect,
     /// The command that lists a directory of a disk image.
     List,
@@ -168,15 +177,15 @@ pub enum Setting {
 const MIB: u64 = 1 << 20;
 
 impl Hint {
-    /// Appends more words.
+    /// Appends more text.
     #[must_use]
     pub fn and(mut self, more: impl Into<Self>) -> Self {
         self.0.extend(more.into().0);
         self
     }
 
-    /// Appends words about a setting: `named`, with the setting's name in place of `{}`, or
-    /// `unnamed` for programs that have no name for it.
+    /// Appends text about a setting: `named`, with the setting's name in place of `{}`, or
+    /// `unnamed` for programs without a name for it.
     #[must_use]
     pub fn about(
         mut self,
@@ -184,7 +193,7 @@ impl Hint {
         named: impl Into<Cow<'static, str>>,
         unnamed: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.0.push(Part::Setting {
+        self.0.push(HintPart::Setting {
             setting,
             named: named.into(),
             unnamed: unnamed.into(),
@@ -192,13 +201,13 @@ impl Hint {
         self
     }
 
-    /// Appends the setting by which to follow the advice.
+    /// Appends "with" and the name of a setting.
     #[must_use]
     pub fn with(self, setting: Setting) -> Self {
         self.about(setting, " with {}", "")
     }
 
-    /// Appends a setting that is a number of MiB, rounded up from bytes.
+    /// Appends a value in MiB for a setting, rounded up from bytes.
     #[must_use]
     pub fn mib(self, setting: Setting, bytes: u64) -> Self {
         let mib = bytes.div_ceil(MIB);
@@ -214,11 +223,11 @@ impl Hint {
     /// Returns the advice to raise a limit to a number of MiB, rounded up from bytes.
     #[must_use]
     pub fn raise_to(limit: Setting, bytes: u64) -> Self {
-        let raise = Self::raise(limit.clone()).and(", to ");
-        raise.mib(limit, bytes).and(" at the least")
+        let raise = Self::raise(limit.clone()).and(", to at least ");
+        raise.mib(limit, bytes)
     }
 
-    /// Returns the advice to do the same again.
+    /// Returns the advice to retry.
     #[must_use]
     pub fn again() -> Self {
         "run the same command again".into()
@@ -229,10 +238,10 @@ impl Hint {
     pub fn verify() -> Self {
         Self::default()
             .about(Setting::Verify, "{}", "a check")
-            .and(" lists all that is wrong with it")
+            .and(" lists all problems")
     }
 
-    /// Returns advice on a disk that does not take what is written.
+    /// Returns advice on a failed write to a disk. Returns `None` for errors without advice.
     #[must_use]
     pub fn on_write(kind: io::ErrorKind) -> Option<Self> {
         match kind {
@@ -247,14 +256,14 @@ impl Hint {
         }
     }
 
-    /// Returns the advice with the names of a program for its settings. A setting for which
-    /// `name` returns `None` is left out, or described.
+    /// Returns the advice with a program's names for its settings. Where `name` returns `None`, the
+    /// setting is omitted or described.
     pub fn naming(&self, name: impl Fn(&Setting) -> Option<Cow<'static, str>>) -> String {
         let mut text = String::new();
         for part in &self.0 {
             match part {
-                Part::Text(words) => text += words,
-                Part::Setting {
+                HintPart::Text(words) => text += words,
+                HintPart::Setting {
                     setting,
                     named,
                     unnamed,
@@ -270,13 +279,13 @@ impl Hint {
 
 impl From<&'static str> for Hint {
     fn from(text: &'static str) -> Self {
-        Self(vec![Part::Text(text.into())])
+        Self(vec![HintPart::Text(text.into())])
     }
 }
 
 impl From<String> for Hint {
     fn from(text: String) -> Self {
-        Self(vec![Part::Text(text.into())])
+        Self(vec![HintPart::Text(text.into())])
     }
 }
 
@@ -292,7 +301,7 @@ impl Failure for TreeError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some("change or leave out the entry: no ext4 file system can hold it".into())
+        Some("change or omit the entry: an ext4 file system cannot hold it".into())
     }
 }
 
@@ -350,12 +359,12 @@ impl Failure for LookupError {
             Self::NotFound { .. } | Self::NotADirectory { .. } => {
                 Hint::from("list the directory above it").with(Setting::List)
             }
-            Self::NotAFile { .. } => {
-                Hint::from("name a regular file").about(Setting::List, "; {} says what this is", "")
-            }
-            Self::TooManySymlinks { .. } => {
-                Hint::from("name the file that they lead to").about(Setting::List, "; {} shows where each leads", "")
-            }
+            Self::NotAFile { .. } => Hint::from("name a regular file").about(Setting::List, "; {} shows its type", ""),
+            Self::TooManySymlinks { .. } => Hint::from("name the file that the symlinks lead to").about(
+                Setting::List,
+                "; {} shows where each leads",
+                "",
+            ),
             Self::Read(error) => return error.hint(),
             _ => return None,
         })
@@ -384,7 +393,7 @@ impl Failure for ReadError {
             | Self::Journal { .. }
             | Self::Superblock { .. } => Hint::verify(),
             Self::Input { source, .. } => match source.kind() {
-                io::ErrorKind::UnexpectedEof => "copy or build it again: it ends before the file system does".into(),
+                io::ErrorKind::UnexpectedEof => "copy or build it again: it is shorter than its file system".into(),
                 io::ErrorKind::IsADirectory => "name a disk image".into(),
                 _ => return None,
             },
@@ -414,13 +423,13 @@ mod tests {
             ),
             (
                 Hint::raise_to(Setting::MaxSize, (3 << 20) + 1),
-                "if you trust the image, raise the limit with <MaxSize>, to 4 at the least",
-                "if you trust the image, raise the limit, to 4 MiB at the least",
+                "if you trust the image, raise the limit with <MaxSize>, to at least 4",
+                "if you trust the image, raise the limit, to at least 4 MiB",
             ),
             (
                 Hint::verify(),
-                "<Verify> lists all that is wrong with it",
-                "a check lists all that is wrong with it",
+                "<Verify> lists all problems",
+                "a check lists all problems",
             ),
             (log_in, "log in: <Login { registry: \"r.example\" }>", "log in"),
         ] {

@@ -1,18 +1,23 @@
-//! The 512-byte header of a tar entry, in all its dialects: v7, ustar, GNU and star.
+//! The 512-byte header of a tar entry, in the dialects v7, ustar, GNU and star.
+//!
+//! To add a dialect: a variant of [`Dialect`], its magic in [`TarHeader::new`], and a case in each
+//! method of `TarHeader` whose field differs. Its tests belong in `tests/layers/dialects.rs`, which
+//! has the same files in every dialect. What only the dialect's extended headers can say is read in
+//! `pax.rs`.
 
 use tar::{GnuHeader, Header as Block};
 
 use super::error::LayerErrorKind;
 
-/// Size of a block of a tar in bytes.
+/// Size of a tar block in bytes.
 pub(super) const BLOCK_SIZE: usize = 512;
 
-/// Longest extended header, long name or sparse map in bytes, which is also Go's limit
+/// Largest extended header, long name or sparse map in bytes. Go has the same limit
 /// (`maxSpecialFileSize`).
 pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
-/// A header whose checksum is right.
-pub(super) struct Header {
+/// A header with a valid checksum.
+pub(super) struct TarHeader {
     block: Box<Block>,
     dialect: Dialect,
 }
@@ -22,18 +27,18 @@ enum Dialect {
     V7,
     /// POSIX.1-1988, and PAX.
     Ustar,
-    /// GNU tar before POSIX: times and sparse maps where ustar has the prefix of the name.
+    /// GNU tar before POSIX: times and a sparse map where ustar has the prefix of the name.
     Gnu,
-    /// ustar as Schily's tar writes it, with a shorter prefix and two times.
+    /// ustar as Schily's tar writes it: a shorter prefix, and two more times.
     Star,
 }
 
-impl Header {
-    /// Takes a block as a header; `None` if its checksum is wrong.
+impl TarHeader {
+    /// Reads a block as a header. Returns `None` if its checksum is wrong.
     pub(super) fn new(bytes: &[u8; BLOCK_SIZE]) -> Option<Self> {
         let mut block = Box::new(Block::new_old());
         *block.as_mut_bytes() = *bytes;
-        let stored = octal(&block.as_old().cksum)?;
+        let stored = parse_octal(&block.as_old().cksum)?;
         // Old tars of Sun summed signed bytes.
         if stored != checksum(bytes, i64::from) && stored != checksum(bytes, |byte| i64::from(byte.cast_signed())) {
             return None;
@@ -47,20 +52,20 @@ impl Header {
         Some(Self { block, dialect })
     }
 
-    /// The type of the entry.
+    /// Returns the type of the entry (`typeflag`).
     pub(super) fn flag(&self) -> u8 {
         self.block.as_old().linkflag[0]
     }
 
-    /// The name, with the prefix before it.
+    /// Returns the name, including the prefix.
     pub(super) fn name(&self) -> Vec<u8> {
-        let name = text(&self.block.as_old().name);
+        let name = until_nul(&self.block.as_old().name);
         let prefix = match self.dialect {
-            Dialect::Ustar => text(self.prefix_field(155)),
-            Dialect::Star => text(self.prefix_field(131)),
-            // Go before 1.8 wrote GNU headers with a prefix over the times (golang.org/issue/12594), and Go reads such a
-            // field as one if it holds no times.
-            Dialect::Gnu if self.gnu_times().is_none() => text(self.prefix_field(155)),
+            Dialect::Ustar => until_nul(self.prefix_field(155)),
+            Dialect::Star => until_nul(self.prefix_field(131)),
+            // Go before 1.8 wrote GNU headers with a prefix over the times
+            // (golang.org/issue/12594). Go reads the field as a prefix if it does not hold times.
+            Dialect::Gnu if self.gnu_times().is_none() => until_nul(self.prefix_field(155)),
             Dialect::Gnu | Dialect::V7 => &[],
         };
         if prefix.is_empty() {
@@ -70,68 +75,69 @@ impl Header {
         }
     }
 
-    /// The target of a link.
+    /// Returns the target of a link.
     pub(super) fn link_name(&self) -> Vec<u8> {
-        text(&self.block.as_old().linkname).to_vec()
+        until_nul(&self.block.as_old().linkname).to_vec()
     }
 
-    /// Bytes of content that follow.
+    /// Returns the size of the content in bytes.
     pub(super) fn size(&self) -> Result<u64, LayerErrorKind> {
-        unsigned("size", &self.block.as_old().size)
+        parse_unsigned("size", &self.block.as_old().size)
     }
 
-    /// Permission bits; those above are of no meaning (POSIX) and are left away.
+    /// Returns the permission bits. The bits above them mean nothing (POSIX) and are dropped.
     pub(super) fn mode(&self) -> Result<u16, LayerErrorKind> {
-        let mode = number("mode", &self.block.as_old().mode)?;
+        let mode = required_number("mode", &self.block.as_old().mode)?;
         Ok(u16::try_from(mode & 0o7777).expect("12 bits"))
     }
 
-    /// Number of the user who owns the file.
+    /// Returns the uid of the owner.
     pub(super) fn uid(&self) -> Result<i64, LayerErrorKind> {
-        number("uid", &self.block.as_old().uid)
+        required_number("uid", &self.block.as_old().uid)
     }
 
-    /// Number of the group.
+    /// Returns the gid of the group.
     pub(super) fn gid(&self) -> Result<i64, LayerErrorKind> {
-        number("gid", &self.block.as_old().gid)
+        required_number("gid", &self.block.as_old().gid)
     }
 
-    /// Time of the last change of the content, in seconds since 1970.
+    /// Returns the modification time of the content, in seconds since 1970.
     pub(super) fn modified(&self) -> Result<i64, LayerErrorKind> {
-        number("mtime", &self.block.as_old().mtime)
+        required_number("mtime", &self.block.as_old().mtime)
     }
 
-    /// Time of the last access in seconds since 1970, if the dialect has one.
+    /// Returns the access time in seconds since 1970. Returns `None` in dialects without it.
     pub(super) fn accessed(&self) -> Option<i64> {
         match self.dialect {
             Dialect::Gnu => self.gnu_times()?.0,
-            Dialect::Star => parse(&self.block.as_bytes()[476..488]),
+            Dialect::Star => parse_number(&self.block.as_bytes()[476..488]),
             Dialect::V7 | Dialect::Ustar => None,
         }
     }
 
-    /// Time of the last change of the inode in seconds since 1970, if the dialect has one.
+    /// Returns the change time of the inode in seconds since 1970. Returns `None` in dialects
+    /// without it.
     pub(super) fn changed(&self) -> Option<i64> {
         match self.dialect {
             Dialect::Gnu => self.gnu_times()?.1,
-            Dialect::Star => parse(&self.block.as_bytes()[488..500]),
+            Dialect::Star => parse_number(&self.block.as_bytes()[488..500]),
             Dialect::V7 | Dialect::Ustar => None,
         }
     }
 
-    /// Major and minor number of a device; 0 in v7, which has no field for them.
+    /// Returns the major and minor number of a device: 0 in v7, which has no field for them.
     pub(super) fn device(&self) -> Result<(i64, i64), LayerErrorKind> {
         if self.dialect == Dialect::V7 {
             return Ok((0, 0));
         }
         let bytes = self.block.as_bytes();
         Ok((
-            number("major device number", &bytes[329..337])?,
-            number("minor device number", &bytes[337..345])?,
+            required_number("major device number", &bytes[329..337])?,
+            required_number("minor device number", &bytes[337..345])?,
         ))
     }
 
-    /// The header with the fields of GNU tar, if it is one.
+    /// Returns the header with the fields of GNU tar. Returns `None` in other dialects.
     pub(super) fn gnu(&self) -> Option<&GnuHeader> {
         self.block.as_gnu()
     }
@@ -140,13 +146,14 @@ impl Header {
         &self.block.as_bytes()[345..345 + len]
     }
 
-    /// Times of access and change of a GNU header; `None` if the fields hold something else.
+    /// Returns access and change time of a GNU header. Returns `None` if the fields hold something
+    /// else.
     fn gnu_times(&self) -> Option<(Option<i64>, Option<i64>)> {
         let time = |field: &[u8]| {
             if field[0] == 0 {
                 Some(None)
             } else {
-                parse(field).map(Some)
+                parse_number(field).map(Some)
             }
         };
         let gnu = self.gnu()?;
@@ -154,9 +161,9 @@ impl Header {
     }
 }
 
-/// A number of a header field that cannot be negative.
-pub(super) fn unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErrorKind> {
-    let value = number(name, field)?;
+/// Reads a header field with a number that cannot be negative.
+pub(super) fn parse_unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErrorKind> {
+    let value = required_number(name, field)?;
     u64::try_from(value).map_err(|_| LayerErrorKind::OutOfRange {
         field: name,
         value,
@@ -164,19 +171,21 @@ pub(super) fn unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErr
     })
 }
 
-fn number(name: &'static str, field: &[u8]) -> Result<i64, LayerErrorKind> {
-    parse(field).ok_or_else(|| LayerErrorKind::NotANumber {
+/// Reads a header field with a number.
+fn required_number(name: &'static str, field: &[u8]) -> Result<i64, LayerErrorKind> {
+    parse_number(field).ok_or_else(|| LayerErrorKind::NotANumber {
         field: name,
         value: field.to_vec(),
     })
 }
 
-/// A number in octal digits or, if the highest bit of the first byte is set, in two's complement (GNU's base-256).
-fn parse(field: &[u8]) -> Option<i64> {
+/// Parses octal digits or, if the highest bit of the first byte is set, two's complement (GNU's
+/// base-256).
+fn parse_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 == 0 {
-        return octal(field);
+        return parse_octal(field);
     }
-    // The marker is the highest bit; the sign is the one below it.
+    // The highest bit is the marker. The bit below it is the sign.
     let highest = i128::from((field[0] << 1).cast_signed() >> 1);
     let value = field[1..]
         .iter()
@@ -184,25 +193,25 @@ fn parse(field: &[u8]) -> Option<i64> {
     i64::try_from(value).ok()
 }
 
-/// A number in octal digits, with spaces and NULs on either side; 0 if there is nothing else.
-fn octal(field: &[u8]) -> Option<i64> {
+/// Parses octal digits with spaces and NULs on either side. A field without digits is 0.
+fn parse_octal(field: &[u8]) -> Option<i64> {
     let start = field
         .iter()
         .position(|byte| !b" \0".contains(byte))
         .unwrap_or(field.len());
-    let digits = text(&field[start..]).trim_ascii_end();
+    let digits = until_nul(&field[start..]).trim_ascii_end();
     digits.iter().try_fold(0, |value: i64, &byte| match byte {
         b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(byte - b'0')),
         _ => None,
     })
 }
 
-/// The bytes before the first NUL.
-pub(super) fn text(field: &[u8]) -> &[u8] {
+/// Returns the bytes before the first NUL.
+pub(super) fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// Sum of the bytes of a header, where those of the checksum itself count as spaces.
+/// Returns the sum of the bytes of a header. Those of the checksum field count as spaces.
 fn checksum(bytes: &[u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> i64 {
     let (before, rest) = bytes.split_at(148);
     let sum: i64 = before.iter().chain(&rest[8..]).map(|&byte| value(byte)).sum();
@@ -230,7 +239,7 @@ mod tests {
             (b"0x000644", None),
             (b"64 4    ", None),
         ] {
-            assert_eq!(parse(field), expected, "{}", field.escape_ascii());
+            assert_eq!(parse_number(field), expected, "{}", field.escape_ascii());
         }
     }
 
@@ -247,28 +256,29 @@ mod tests {
             (b"\x80\0\0\0\x80\0\0\0\0\0\0\0", None),
             (b"\xbf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
         ] {
-            assert_eq!(parse(field), expected, "{}", field.escape_ascii());
+            assert_eq!(parse_number(field), expected, "{}", field.escape_ascii());
         }
     }
 
-    fn sealed(mut bytes: [u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> [u8; BLOCK_SIZE] {
+    /// Returns the header with its checksum filled in.
+    fn with_checksum(mut bytes: [u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> [u8; BLOCK_SIZE] {
         let sum = checksum(&bytes, value);
         bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         bytes
     }
 
     #[test]
-    fn both_sums_of_non_ascii_bytes_are_checksums() {
+    fn signed_and_unsigned_checksums_are_valid() {
         let mut bytes = [0; BLOCK_SIZE];
         bytes[..4].copy_from_slice(b"\xc3\xa9/x");
-        let unsigned = sealed(bytes, i64::from);
-        let signed = sealed(bytes, |byte| i64::from(byte.cast_signed()));
+        let unsigned = with_checksum(bytes, i64::from);
+        let signed = with_checksum(bytes, |byte| i64::from(byte.cast_signed()));
         assert_ne!(unsigned, signed);
         for block in [unsigned, signed] {
-            assert_eq!(Header::new(&block).unwrap().name(), b"\xc3\xa9/x");
+            assert_eq!(TarHeader::new(&block).unwrap().name(), b"\xc3\xa9/x");
             let mut damaged = block;
             damaged[1] ^= 1;
-            assert!(Header::new(&damaged).is_none());
+            assert!(TarHeader::new(&damaged).is_none());
         }
     }
 
@@ -280,7 +290,7 @@ mod tests {
             bytes[257..257 + magic.len()].copy_from_slice(magic);
             bytes[345..345 + prefix.len()].copy_from_slice(prefix);
             bytes[508..508 + trailer.len()].copy_from_slice(trailer);
-            Header::new(&sealed(bytes, i64::from)).unwrap()
+            TarHeader::new(&with_checksum(bytes, i64::from)).unwrap()
         };
         let long = [b'p'; 155];
         assert_eq!(block(b"", b"", &long).name(), b"name");

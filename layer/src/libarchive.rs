@@ -1,9 +1,10 @@
-//! How libarchive writes an extended attribute into a PAX header: its name like a URL, its value in base 64.
+//! Decodes extended attributes as libarchive writes them into PAX headers: names like URLs, values
+//! in base 64.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// Decodes a name: `%` and two hexadecimal digits stand for a byte, everything else for itself.
+/// Decodes a name. `%` and two hexadecimal digits stand for a byte, everything else for itself.
 pub(super) fn decode_name(encoded: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
@@ -22,7 +23,8 @@ pub(super) fn decode_name(encoded: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Decodes a value: with or without padding and line breaks, as libarchive's own reader takes it; `None` if it is not in base 64.
+/// Decodes a value. Padding and line breaks are optional, as in libarchive's own reader. Returns
+/// `None` if the value is not in base 64.
 pub(super) fn decode_value(encoded: &[u8]) -> Option<Vec<u8>> {
     let digits = encoded.iter().copied().filter(|byte| !b"\r\n".contains(byte));
     let digits: Vec<u8> = digits.take_while(|byte| !b"=_".contains(byte)).collect();

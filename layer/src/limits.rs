@@ -1,31 +1,48 @@
-//! What the layers of an image may cost, and what they have cost so far.
+//! Limits on what the layers of an image may cost, and the counts against them.
+//!
+//! The limits are on cost, not on the rate of compression: bytes when unpacked, entries, and the
+//! memory that holds them, over all layers, including what later layers remove. A limit on the rate
+//! would refuse honest layers of zeros. A limit on the disk alone would let a layer overwrite one
+//! file for hours.
+//!
+//! # To add a limit
+//!
+//! 1. Here: a field of [`Limits`] with its default, a counter in [`Budget`], and a check before the
+//!    memory or time is spent.
+//! 2. `error.rs`: a variant of `LayerErrorKind` with kind `LimitExceeded`, and a hint to raise it.
+//! 3. `failure.rs`: a `Setting`, and its flag in `src/cli/hints.rs` and the test there.
+//! 4. `src/cli/limits.rs`: the flag. `README.md`: the table of flags.
+//! 5. Tests: `tests/layers/limits.rs`, right below and above it; `tests/cli/limits.rs`, error and
+//!    flag.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
 use super::error::LayerErrorKind;
-use super::tar::{Entry, EntryKind};
+use super::tar::{TarEntry, TarEntryKind};
 
-/// What each range of data in a sparse file costs besides its bytes: a block of the disk, and its place in memory.
+/// Bytes that a range of data in a sparse file counts for, besides its data: a block of the disk,
+/// and its place in memory.
 const RANGE_COST: u64 = 4096;
 
-/// What all layers of an image may cost together, however small they are as long as they are compressed.
+/// Limits on what all layers of an image may cost together, however well they compress.
 ///
-/// What a later layer removes again counts too. Lengths that no file system can have, of names and paths for example, are not
-/// among these limits: nothing can raise them.
+/// What a later layer removes counts too. Lengths that no file system allows, such as those of
+/// names and paths, have fixed limits that nothing can raise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes that the layers may have when they are unpacked, and bytes that a disk may have that is made to fit.
+    /// Bytes of all layers when unpacked, and the largest size of a disk that is made to fit.
     pub size: u64,
-    /// Entries of layers, and directories without an entry of their own. Each takes some 400 bytes of memory.
+    /// Number of entries, and of directories without an entry of their own. Each takes some 400
+    /// bytes of memory.
     pub entries: u64,
-    /// Bytes of paths and of what symlinks on the way make of them, of link targets, and what extended attributes take in memory: twice
-    /// their bytes, and 256 for each.
+    /// Bytes of metadata: paths, the targets of symlinks followed on the way, link targets, and
+    /// extended attributes. An attribute counts for its memory: twice its bytes, and 256.
     pub metadata: u64,
 }
 
 impl Default for Limits {
-    /// 64 GiB, 4 million entries, and 1 GiB of metadata.
+    /// Returns 64 GiB, 4 million entries, and 1 GiB of metadata.
     fn default() -> Self {
         Self {
             size: 64 << 30,
@@ -36,8 +53,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns the limit in bytes on the compressed layers: a little above [`Limits::size`], since
-    /// some data grows when it is compressed.
+    /// Returns the limit in bytes on the compressed layers. It is a little above [`Limits::size`],
+    /// since some data grows when it is compressed.
     #[must_use]
     pub fn max_compressed(&self) -> u64 {
         const SLACK: u64 = 64 << 20;
@@ -45,10 +62,10 @@ impl Limits {
     }
 }
 
-/// What of the limits is used up.
+/// Counts of the layers so far, and their limits.
 pub(super) struct Budget {
     limits: Limits,
-    /// Not of the layer that is being read.
+    /// Bytes of the layers that were read to their end.
     size: u64,
     entries: u64,
     metadata: u64,
@@ -64,8 +81,8 @@ impl Budget {
         }
     }
 
-    /// Counts an entry, with the bytes of its metadata.
-    pub(super) fn charge_entry(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+    /// Counts an entry and its bytes of metadata.
+    pub(super) fn count_entry(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(LayerErrorKind::TooManyEntries {
@@ -73,11 +90,11 @@ impl Budget {
                 max: self.limits.entries,
             });
         }
-        self.charge(metadata)
+        self.count_metadata(metadata)
     }
 
     /// Counts bytes of metadata.
-    pub(super) fn charge(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+    pub(super) fn count_metadata(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
         self.metadata = self.metadata.saturating_add(metadata as u64);
         if self.metadata > self.limits.metadata {
             return Err(LayerErrorKind::TooMuchMetadata {
@@ -88,57 +105,59 @@ impl Budget {
         Ok(())
     }
 
-    /// What counts the bytes of the next layer.
-    pub(super) fn meter(&self) -> Meter {
-        Meter {
-            before: Cell::new(self.size),
+    /// Returns a meter for the bytes of the next layer.
+    pub(super) fn size_meter(&self) -> SizeMeter {
+        SizeMeter {
+            base: Cell::new(self.size),
             read: Cell::new(0),
             max: self.limits.size,
         }
     }
 
-    /// Adds what a layer had.
-    pub(super) fn settle(&mut self, meter: &Meter) {
-        self.size = meter.size(meter.read.get());
+    /// Adds the bytes of a layer that was read to its end.
+    pub(super) fn add_layer(&mut self, meter: &SizeMeter) {
+        self.size = meter.total(meter.read.get());
     }
 }
 
-/// Counts the bytes that a layer has when it is unpacked.
-pub(super) struct Meter {
-    /// Bytes of the layers before, and what ranges of sparse files cost.
-    before: Cell<u64>,
-    /// Bytes of this layer, as far as it was read.
+/// Counts the unpacked bytes of a layer while it is read.
+pub(super) struct SizeMeter {
+    /// Bytes of the layers before, and the cost of ranges of sparse files.
+    base: Cell<u64>,
+    /// Bytes of this layer that were read so far.
     read: Cell<u64>,
     max: u64,
 }
 
-impl Meter {
-    /// Reads a layer, as far as it may go.
+impl SizeMeter {
+    /// Returns a reader that counts the bytes of a layer, and fails beyond the limit.
     pub(super) fn reader<R: BufRead>(&self, tar: R) -> impl BufRead {
-        Metered { tar, meter: self }
+        MeteredReader { tar, meter: self }
     }
 
-    /// Refuses an entry for which there is no room before any of its content is read; `offset` is that of its header.
-    pub(super) fn check(&self, entry: &Entry, offset: u64) -> Result<(), LayerErrorKind> {
+    /// Checks an entry against the limit before its content is read. `offset` is that of its
+    /// header.
+    pub(super) fn check_entry(&self, entry: &TarEntry, offset: u64) -> Result<(), LayerErrorKind> {
         let len = match &entry.kind {
-            EntryKind::File(len) => *len,
-            EntryKind::SparseFile(map) => {
+            TarEntryKind::File(len) => *len,
+            TarEntryKind::SparseFile(map) => {
                 let cost = map.ranges.len() as u64 * RANGE_COST;
-                self.before.set(self.before.get().saturating_add(cost));
+                self.base.set(self.base.get().saturating_add(cost));
                 map.data_len()
             }
             _ => 0,
         };
-        self.check_read(offset.saturating_add(len))
+        self.check_size(offset.saturating_add(len))
     }
 
-    /// The error that is behind all others once there was more to read than was allowed.
-    pub(super) fn verdict(&self) -> Result<(), LayerErrorKind> {
-        self.check_read(self.read.get())
+    /// Checks the bytes that were read so far. Beyond the limit, its error is the cause of any
+    /// other error of the reader.
+    pub(super) fn check_read(&self) -> Result<(), LayerErrorKind> {
+        self.check_size(self.read.get())
     }
 
-    fn check_read(&self, read: u64) -> Result<(), LayerErrorKind> {
-        let (len, max) = (self.size(read), self.max);
+    fn check_size(&self, read: u64) -> Result<(), LayerErrorKind> {
+        let (len, max) = (self.total(read), self.max);
         if len > max {
             Err(LayerErrorKind::TooLarge { len, max })
         } else {
@@ -146,17 +165,19 @@ impl Meter {
         }
     }
 
-    fn size(&self, read: u64) -> u64 {
-        self.before.get().saturating_add(read)
+    /// Returns the bytes of all layers, with `read` bytes of this one.
+    fn total(&self, read: u64) -> u64 {
+        self.base.get().saturating_add(read)
     }
 }
 
-struct Metered<'a, R> {
+/// A reader that counts its bytes in a [`SizeMeter`].
+struct MeteredReader<'a, R> {
     tar: R,
-    meter: &'a Meter,
+    meter: &'a SizeMeter,
 }
 
-impl<R: BufRead> Read for Metered<'_, R> {
+impl<R: BufRead> Read for MeteredReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.fill_buf()?.read(buffer)?;
         self.consume(len);
@@ -164,9 +185,9 @@ impl<R: BufRead> Read for Metered<'_, R> {
     }
 }
 
-impl<R: BufRead> BufRead for Metered<'_, R> {
+impl<R: BufRead> BufRead for MeteredReader<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.meter.verdict().map_err(io::Error::other)?;
+        self.meter.check_read().map_err(io::Error::other)?;
         self.tar.fill_buf()
     }
 

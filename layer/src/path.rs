@@ -1,4 +1,4 @@
-//! Paths inside the image: bytes, without `.`, `..` and NUL.
+//! Paths inside of the image: bytes without `.`, `..` and NUL.
 
 use std::fmt;
 
@@ -7,50 +7,50 @@ use ext4::MAX_NAME_LEN;
 use super::error::LayerErrorKind;
 use super::text::Printable;
 
-/// Longest path in bytes (`PATH_MAX` less its NUL).
+/// Longest path in bytes (`PATH_MAX` without its NUL).
 pub(super) const MAX_PATH_LEN: usize = 4095;
 
-/// A path below the root of the image, as names separated by single slashes; the root itself has none.
+/// A path relative to the root of the image: names separated by single slashes. Empty for the root.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct RelativePath(Vec<u8>);
 
 impl RelativePath {
-    /// Reads the name of an entry or the target of a hard link.
+    /// Normalizes the name of an entry or the target of a hard link.
     ///
-    /// It is cleaned as a string, before any symlink is followed, and `..` at the root stays there, as containerd does it
-    /// (`filepath.Clean`): `/a//b/`, `./a/./b`, `../a/c/../b` are all `a/b`.
-    pub(super) fn clean(path: &[u8]) -> Result<Self, LayerErrorKind> {
-        let path = Self::clean_unbounded(path)?;
-        path.check()?;
+    /// Works on the string alone, before any symlink is followed. `..` at the root stays there, as
+    /// in containerd (`filepath.Clean`): `/a//b/`, `./a/./b` and `../a/c/../b` all become `a/b`.
+    pub(super) fn normalize(path: &[u8]) -> Result<Self, LayerErrorKind> {
+        let path = Self::normalize_unbounded(path)?;
+        path.check_lens()?;
         Ok(path)
     }
 
-    /// As [`RelativePath::clean`], of a path that may be longer than that of any file.
-    pub(super) fn clean_unbounded(path: &[u8]) -> Result<Self, LayerErrorKind> {
+    /// Normalizes like [`RelativePath::normalize`], without checking the length of names and path.
+    pub(super) fn normalize_unbounded(path: &[u8]) -> Result<Self, LayerErrorKind> {
         if path.contains(&0) {
             return Err(LayerErrorKind::NulInPath { path: path.to_vec() });
         }
-        let mut cleaned: Vec<u8> = Vec::with_capacity(path.len());
+        let mut normalized: Vec<u8> = Vec::with_capacity(path.len());
         for name in path.split(|&byte| byte == b'/') {
             match name {
                 b"" | b"." => {}
                 b".." => {
-                    let parent = cleaned.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-                    cleaned.truncate(parent);
+                    let parent = normalized.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                    normalized.truncate(parent);
                 }
                 name => {
-                    if !cleaned.is_empty() {
-                        cleaned.push(b'/');
+                    if !normalized.is_empty() {
+                        normalized.push(b'/');
                     }
-                    cleaned.extend_from_slice(name);
+                    normalized.extend_from_slice(name);
                 }
             }
         }
-        Ok(Self(cleaned))
+        Ok(Self(normalized))
     }
 
-    /// Refuses a path that no file can have.
-    pub(super) fn check(&self) -> Result<(), LayerErrorKind> {
+    /// Checks that names and path are no longer than those of a file can be.
+    pub(super) fn check_lens(&self) -> Result<(), LayerErrorKind> {
         if self.0.len() > MAX_PATH_LEN {
             return Err(LayerErrorKind::PathTooLong {
                 len: self.0.len(),
@@ -70,18 +70,18 @@ impl RelativePath {
         Ok(())
     }
 
-    /// The path as bytes: empty, or names separated by single slashes.
+    /// Returns the path as bytes: empty, or names separated by single slashes.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Returns whether it is `other`, or a path below.
+    /// Returns whether the path is `other` or lies below it.
     pub(super) fn starts_with(&self, other: &Self) -> bool {
         let rest = self.0.strip_prefix(&other.0[..]);
         other.0.is_empty() || rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
     }
 
-    /// The path of the directory and the name in it; `None` for the root.
+    /// Returns the path of the parent directory, and the name in it. Returns `None` for the root.
     pub(super) fn split(&self) -> Option<(&[u8], &[u8])> {
         if self.0.is_empty() {
             return None;
@@ -103,12 +103,12 @@ impl fmt::Debug for RelativePath {
 mod tests {
     use super::*;
 
-    fn clean(path: &str) -> String {
-        String::from_utf8(RelativePath::clean(path.as_bytes()).unwrap().0).unwrap()
+    fn normalize(path: &str) -> String {
+        String::from_utf8(RelativePath::normalize(path.as_bytes()).unwrap().0).unwrap()
     }
 
     #[test]
-    fn names_are_cleaned_as_containerd_does() {
+    fn names_are_normalized_as_in_containerd() {
         for (path, expected) in [
             ("", ""),
             ("/", ""),
@@ -128,14 +128,14 @@ mod tests {
             ("...", "..."),
             ("..a/.b", "..a/.b"),
         ] {
-            assert_eq!(clean(path), expected, "{path}");
+            assert_eq!(normalize(path), expected, "{path}");
         }
     }
 
     #[test]
     fn a_path_splits_into_directory_and_name() {
         let split = |path: &[u8]| {
-            let path = RelativePath::clean(path).unwrap();
+            let path = RelativePath::normalize(path).unwrap();
             path.split()
                 .map(|(directory, name)| (directory.to_vec(), name.to_vec()))
         };
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_path_starts_with_those_above_and_itself() {
-        let path = |path: &str| RelativePath::clean(path.as_bytes()).unwrap();
+        let path = |path: &str| RelativePath::normalize(path.as_bytes()).unwrap();
         for above in ["/", "a", "a/b", "a/b/c"] {
             assert!(path("a/b/c").starts_with(&path(above)), "{above}");
         }
@@ -159,21 +159,21 @@ mod tests {
     #[test]
     fn too_long_names_and_paths_and_nul_are_refused() {
         let name = [b'n'; 255];
-        assert!(RelativePath::clean(&name).is_ok());
+        assert!(RelativePath::normalize(&name).is_ok());
         assert!(matches!(
-            RelativePath::clean(&[b'n'; 256]),
+            RelativePath::normalize(&[b'n'; 256]),
             Err(LayerErrorKind::NameTooLong { max: 255, .. })
         ));
         let path = [&name[..]; 16].join(&b'/');
         assert_eq!(path.len(), 4095);
-        assert!(RelativePath::clean(&path).is_ok());
-        assert!(RelativePath::clean(&[&path[..], b"/../", &name].concat()).is_ok());
+        assert!(RelativePath::normalize(&path).is_ok());
+        assert!(RelativePath::normalize(&[&path[..], b"/../", &name].concat()).is_ok());
         assert!(matches!(
-            RelativePath::clean(&[&path[..], b"/n"].concat()),
+            RelativePath::normalize(&[&path[..], b"/n"].concat()),
             Err(LayerErrorKind::PathTooLong { len: 4097, max: 4095 })
         ));
         assert!(matches!(
-            RelativePath::clean(b"a\0b"),
+            RelativePath::normalize(b"a\0b"),
             Err(LayerErrorKind::NulInPath { .. })
         ));
     }

@@ -1,34 +1,38 @@
-//! Extended headers (PAX): what they say of the entries that follow.
+//! Extended headers (PAX): records that describe the entries that follow.
+//!
+//! A global header holds for all entries that follow, as POSIX says. A global header that gives
+//! every entry the same name, size or attributes is an error: no tool means it, and readers differ
+//! in how they treat it.
 
 use ext4::Timestamp;
 
-use super::decimal::{decimal, integer, not_a_number, sign, unsigned};
+use super::decimal::{not_a_number, parse_digits, parse_integer, parse_unsigned, split_sign};
 use super::error::LayerErrorKind;
 use super::libarchive;
 use super::sparse;
 
-/// Prefix of the extended attributes as star, GNU tar and Go write them.
+/// Prefix of extended attributes as star, GNU tar and Go write them.
 const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
-/// Prefix of the extended attributes as libarchive writes them.
+/// Prefix of extended attributes as libarchive writes them.
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 
-/// Escapes in the names of extended attributes, which the writer of a tar decides.
+/// Escapes that a tar's writer uses in the names of extended attributes.
 ///
-/// A keyword ends at its first `=`. GNU tar writes `%3D` for it and `%25` for `%`, and libarchive
+/// A keyword ends at its first `=`. GNU tar writes `%3D` for `=` and `%25` for `%`. libarchive
 /// escapes names like URLs, in both of its keywords. Go's `archive/tar` (containerd, Docker,
 /// `BuildKit`, umoci) and others escape nothing, and refuse names with `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Escapes {
+pub(super) enum NameEscaping {
     None,
     Gnu,
     Libarchive,
 }
 
-impl Escapes {
-    /// Tells the writer by the name that it gives the extended header of `dir/file`:
-    /// `dir/PaxHeaders/file` or, before GNU tar 1.30, `dir/PaxHeaders.<pid>/file`;
-    /// `dir/PaxHeader/file`; and Go's `dir/PaxHeaders.0/file`.
-    pub(super) fn of_header(name: &[u8]) -> Self {
+impl NameEscaping {
+    /// Recognizes the writer by the name that it gives the extended header of `dir/file`: GNU tar
+    /// `dir/PaxHeaders/file` or, before 1.30, `dir/PaxHeaders.<pid>/file`; libarchive
+    /// `dir/PaxHeader/file`; Go `dir/PaxHeaders.0/file`.
+    pub(super) fn from_header_name(name: &[u8]) -> Self {
         let mut names = name.rsplit(|&byte| byte == b'/').filter(|name| !name.is_empty());
         match names.nth(1) {
             Some(b"PaxHeader") => Self::Libarchive,
@@ -38,7 +42,8 @@ impl Escapes {
         }
     }
 
-    fn undo(self, name: &[u8]) -> Vec<u8> {
+    /// Returns the name without escapes.
+    fn decode(self, name: &[u8]) -> Vec<u8> {
         match self {
             Self::None => name.to_vec(),
             Self::Gnu => decode_gnu_name(name),
@@ -47,7 +52,7 @@ impl Escapes {
     }
 }
 
-/// Undoes `%3D` and `%25`; any other `%` stands for itself.
+/// Decodes `%3D` and `%25`. Any other `%` stands for itself.
 fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
@@ -63,12 +68,13 @@ fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Name and value of an extended attribute; no value if it could not be decoded.
+/// Name and value of an extended attribute. The value is `None` if it could not be decoded.
 pub(super) type Xattr = (Vec<u8>, Option<Vec<u8>>);
 
-/// What extended headers say of an entry; all that they leave out is in the header itself.
+/// Attributes of an entry from extended headers. Those that are missing come from the entry's own
+/// header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes {
+pub(super) struct PaxAttributes {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link_path: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
@@ -79,20 +85,20 @@ pub(super) struct Attributes {
     pub(super) changed: Option<Timestamp>,
     pub(super) device_major: Option<i64>,
     pub(super) device_minor: Option<i64>,
-    /// The authoritative one of those with the same name last.
+    /// Extended attributes. The last one of a name wins.
     pub(super) xattrs: Vec<Xattr>,
-    /// ACLs in their textual form, of which only the number is known.
+    /// Number of ACLs in textual form. Their contents are not kept.
     pub(super) textual_acls: u64,
-    pub(super) sparse: sparse::Keywords,
+    pub(super) sparse: sparse::SparseKeywords,
 }
 
-impl Attributes {
-    /// Reads the records of a header for one entry. They override what is known already, each overrides those of the same
-    /// keyword before it, and one without a value restores what the entry's own header says (POSIX, pax, "pax Extended
-    /// Header").
+impl PaxAttributes {
+    /// Reads the extended header of one entry.
     ///
-    /// Keywords that mean nothing here are ignored, as POSIX demands.
-    pub(super) fn read(&mut self, body: &[u8], escapes: Escapes) -> Result<(), LayerErrorKind> {
+    /// A record overrides what is known already, and earlier records of its keyword. A record
+    /// without a value restores the value of the entry's own header (POSIX, pax, "pax Extended
+    /// Header"). Unknown keywords are ignored, as POSIX demands.
+    pub(super) fn read(&mut self, body: &[u8], escaping: NameEscaping) -> Result<(), LayerErrorKind> {
         let mut libarchive_xattrs = Vec::new();
         let mut xattrs = Vec::new();
         for record in Records::new(body) {
@@ -105,22 +111,25 @@ impl Attributes {
                 self.read_keyword(keyword, value)?;
             }
         }
-        let escapes = if libarchive_xattrs.is_empty() {
-            escapes
+        let escaping = if libarchive_xattrs.is_empty() {
+            escaping
         } else {
-            Escapes::Libarchive
+            NameEscaping::Libarchive
         };
-        // bsdtar writes each attribute in both forms. Go, and so containerd, knows only the second.
+        // bsdtar writes each attribute in both forms. Go, and so containerd, reads only
+        // `SCHILY.xattr.`, which therefore comes last and wins.
         self.xattrs = libarchive_xattrs;
         let xattrs = xattrs.into_iter();
         self.xattrs
-            .extend(xattrs.map(|(name, value)| (escapes.undo(name), Some(value.to_vec()))));
+            .extend(xattrs.map(|(name, value)| (escaping.decode(name), Some(value.to_vec()))));
         Ok(())
     }
 
-    /// Reads the records of a global header, which hold for all entries that follow unless their own say otherwise.
+    /// Reads a global header. Its records hold for all entries that follow, unless their own
+    /// extended headers override them.
     ///
-    /// Names, sizes, sparse maps and extended attributes are refused: they cannot be the same for all entries.
+    /// Names, sizes, sparse maps and extended attributes are refused: they cannot be the same for
+    /// all entries.
     pub(super) fn read_global(&mut self, body: &[u8]) -> Result<(), LayerErrorKind> {
         for record in Records::new(body) {
             let (keyword, value) = record?;
@@ -146,19 +155,19 @@ impl Attributes {
 
     fn read_keyword(&mut self, keyword: &[u8], value: &[u8]) -> Result<(), LayerErrorKind> {
         match keyword {
-            b"path" => self.path = path(value)?,
-            b"linkpath" => self.link_path = path(value)?,
-            b"size" => self.size = size(value)?,
-            b"uid" => self.uid = unless_empty(value, |value| integer("uid", value))?,
-            b"gid" => self.gid = unless_empty(value, |value| integer("gid", value))?,
-            b"mtime" => self.modified = unless_empty(value, |value| time("mtime", value))?,
-            b"atime" => self.accessed = unless_empty(value, |value| time("atime", value))?,
-            b"ctime" => self.changed = unless_empty(value, |value| time("ctime", value))?,
+            b"path" => self.path = parse_path(value)?,
+            b"linkpath" => self.link_path = parse_path(value)?,
+            b"size" => self.size = parse_size(value)?,
+            b"uid" => self.uid = parse_unless_empty(value, |value| parse_integer("uid", value))?,
+            b"gid" => self.gid = parse_unless_empty(value, |value| parse_integer("gid", value))?,
+            b"mtime" => self.modified = parse_unless_empty(value, |value| parse_time("mtime", value))?,
+            b"atime" => self.accessed = parse_unless_empty(value, |value| parse_time("atime", value))?,
+            b"ctime" => self.changed = parse_unless_empty(value, |value| parse_time("ctime", value))?,
             b"SCHILY.devmajor" => {
-                self.device_major = unless_empty(value, |value| integer("SCHILY.devmajor", value))?;
+                self.device_major = parse_unless_empty(value, |value| parse_integer("SCHILY.devmajor", value))?;
             }
             b"SCHILY.devminor" => {
-                self.device_minor = unless_empty(value, |value| integer("SCHILY.devminor", value))?;
+                self.device_minor = parse_unless_empty(value, |value| parse_integer("SCHILY.devminor", value))?;
             }
             b"GNU.volume.filename" => return Err(LayerErrorKind::OtherVolume { file: value.to_vec() }),
             b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => self.textual_acls += 1,
@@ -168,12 +177,12 @@ impl Attributes {
     }
 }
 
-/// The records of an extended header, `<length> <keyword>=<value>\n` each.
+/// Iterator over the records of an extended header, `<length> <keyword>=<value>\n` each.
 #[derive(Clone, Debug)]
 pub struct Records<'a>(&'a [u8]);
 
 impl<'a> Records<'a> {
-    /// Reads the body of an extended header.
+    /// Iterates over the records in the body of an extended header.
     #[must_use]
     pub fn new(body: &'a [u8]) -> Self {
         Self(body)
@@ -191,15 +200,15 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Takes the first record away. Its length says where it ends: values may hold newlines.
+/// Splits off the first record. It ends where its length says, since values may hold newlines.
 fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'static str> {
     let space = records
         .iter()
         .position(|&byte| byte == b' ')
         .ok_or("a record without a length")?;
-    let len = decimal(&records[..space])
+    let len = parse_digits(&records[..space])
         .and_then(|len| usize::try_from(len).ok())
-        .ok_or("a length that is no number")?;
+        .ok_or("a length that is not a number")?;
     if len > records.len() {
         return Err("a record that is longer than the header");
     }
@@ -221,8 +230,8 @@ fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'st
     Ok((&record[..equals], &record[equals + 1..]))
 }
 
-/// `None` for a record without a value.
-fn unless_empty<T>(
+/// Parses a value. Returns `None` for a record without a value.
+fn parse_unless_empty<T>(
     value: &[u8],
     parse: impl FnOnce(&[u8]) -> Result<T, LayerErrorKind>,
 ) -> Result<Option<T>, LayerErrorKind> {
@@ -233,8 +242,8 @@ fn unless_empty<T>(
     }
 }
 
-fn path(value: &[u8]) -> Result<Option<Vec<u8>>, LayerErrorKind> {
-    unless_empty(value, |value| {
+fn parse_path(value: &[u8]) -> Result<Option<Vec<u8>>, LayerErrorKind> {
+    parse_unless_empty(value, |value| {
         if value.contains(&0) {
             return Err(LayerErrorKind::NulInPath { path: value.to_vec() });
         }
@@ -242,22 +251,23 @@ fn path(value: &[u8]) -> Result<Option<Vec<u8>>, LayerErrorKind> {
     })
 }
 
-/// Returns the bytes of content that a value says; `None` if it is empty.
+/// Parses the value of the keyword `size`, in bytes. Returns `None` if it is empty.
 ///
 /// # Errors
 ///
-/// [`LayerErrorKind::NotANumber`] for any other text than a decimal number.
-pub fn size(value: &[u8]) -> Result<Option<u64>, LayerErrorKind> {
-    unless_empty(value, |value| unsigned("size", value))
+/// [`LayerErrorKind::NotANumber`] for anything but a decimal number.
+pub fn parse_size(value: &[u8]) -> Result<Option<u64>, LayerErrorKind> {
+    parse_unless_empty(value, |value| parse_unsigned("size", value))
 }
 
-/// Seconds since 1970, perhaps with a sign and a fraction, of which digits after the ninth are cut off.
-fn time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> {
-    let (negative, number) = sign(value);
+/// Parses seconds since 1970, with an optional sign and fraction. Digits after the ninth are cut
+/// off.
+fn parse_time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> {
+    let (negative, number) = split_sign(value);
     let mut parts = number.splitn(2, |&byte| byte == b'.');
     let whole = parts
         .next()
-        .and_then(decimal)
+        .and_then(parse_digits)
         .and_then(|whole| 0_i64.checked_add_unsigned(whole));
     let fraction = parts.next().unwrap_or_default();
     let (Some(whole), true) = (whole, fraction.iter().all(u8::is_ascii_digit)) else {
@@ -278,7 +288,7 @@ fn time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> 
 mod tests {
     use super::*;
 
-    /// A record with its length, which counts its own digits.
+    /// Returns a record with its length, which includes the digits of the length.
     fn record(keyword: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
         let rest = [b" ", keyword.as_bytes(), b"=", value.as_ref(), b"\n"].concat();
         let mut len = rest.len();
@@ -288,9 +298,9 @@ mod tests {
         [len.to_string().as_bytes(), &rest].concat()
     }
 
-    fn read(records: &[Vec<u8>]) -> Attributes {
-        let mut attributes = Attributes::default();
-        attributes.read(&records.concat(), Escapes::None).unwrap();
+    fn read(records: &[Vec<u8>]) -> PaxAttributes {
+        let mut attributes = PaxAttributes::default();
+        attributes.read(&records.concat(), NameEscaping::None).unwrap();
         attributes
     }
 
@@ -327,11 +337,11 @@ mod tests {
 
     #[test]
     fn an_empty_record_overrides_the_global_header() {
-        let mut attributes = Attributes::default();
+        let mut attributes = PaxAttributes::default();
         attributes
             .read_global(&[record("mtime", "7"), record("uid", "8"), record("comment", "0badcafe")].concat())
             .unwrap();
-        attributes.read(&record("mtime", ""), Escapes::None).unwrap();
+        attributes.read(&record("mtime", ""), NameEscaping::None).unwrap();
         assert_eq!((attributes.modified, attributes.uid), (None, Some(8)));
     }
 
@@ -344,13 +354,13 @@ mod tests {
             "GNU.sparse.map",
             "SCHILY.devmajor",
         ] {
-            let result = Attributes::default().read_global(&record(keyword, "1"));
+            let result = PaxAttributes::default().read_global(&record(keyword, "1"));
             assert!(matches!(result, Err(LayerErrorKind::GlobalKeyword { .. })), "{keyword}");
         }
     }
 
     #[test]
-    fn libarchive_attributes_give_way_to_the_other_form() {
+    fn schily_attributes_win_over_libarchive_attributes() {
         let attributes = read(&[
             record("SCHILY.xattr.user.a", "schily"),
             record("LIBARCHIVE.xattr.user.a", "bGliYXJjaGl2ZQ"),
@@ -380,10 +390,10 @@ mod tests {
             ("PaxHeaders", "user.a%3Db%25c%20%"),
             ("", "user.a%3Db%25c%20%"),
         ] {
-            let mut attributes = Attributes::default();
-            let escapes = Escapes::of_header(header.as_bytes());
+            let mut attributes = PaxAttributes::default();
+            let escaping = NameEscaping::from_header_name(header.as_bytes());
             attributes
-                .read(&record("SCHILY.xattr.user.a%3Db%25c%20%", "x"), escapes)
+                .read(&record("SCHILY.xattr.user.a%3Db%25c%20%", "x"), escaping)
                 .unwrap();
             let expected = [(name.as_bytes().to_vec(), Some(b"x".to_vec()))];
             assert_eq!(attributes.xattrs, expected, "{header}");
@@ -417,7 +427,7 @@ mod tests {
             ("-9223372036854775807", Timestamp::MIN.seconds(), 0),
             ("9223372036854775807", Timestamp::MAX.seconds(), 999_999_999),
         ] {
-            let time = time("mtime", value.as_bytes()).unwrap();
+            let time = parse_time("mtime", value.as_bytes()).unwrap();
             assert_eq!((time.seconds(), time.nanoseconds()), (seconds, nanoseconds), "{value}");
         }
         for value in [
@@ -431,7 +441,7 @@ mod tests {
             "9223372036854775808",
             "0x1",
         ] {
-            assert!(time("mtime", value.as_bytes()).is_err(), "{value}");
+            assert!(parse_time("mtime", value.as_bytes()).is_err(), "{value}");
         }
     }
 
@@ -454,7 +464,7 @@ mod tests {
             b"10 size=-1\n",
             b"15 path=a\0bcdef",
         ] {
-            let result = Attributes::default().read(body, Escapes::None);
+            let result = PaxAttributes::default().read(body, NameEscaping::None);
             assert!(result.is_err(), "{}", body.escape_ascii());
         }
     }

@@ -1,23 +1,23 @@
-//! Sparse files: where their data belongs, in GNU tar's four ways to say so.
+//! Sparse files: maps of data and holes, in the four formats of GNU tar.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
-use super::decimal::unsigned;
+use super::decimal::parse_unsigned;
 use super::error::LayerErrorKind;
 use super::header::{self, BLOCK_SIZE, MAX_EXTENSION_LEN};
 
-/// A sparse file: its size, and the ranges that have data; the rest are holes.
+/// Size of a sparse file, and its ranges with data. The rest are holes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Map {
+pub(super) struct SparseMap {
     pub(super) len: u64,
     pub(super) ranges: Vec<Range<u64>>,
 }
 
-impl Map {
-    /// A map of offsets and lengths, which may be 0, in ascending order.
+impl SparseMap {
+    /// Creates a map from offsets and lengths in ascending order. A length may be 0.
     fn new(len: u64, pairs: &[[u64; 2]]) -> Result<Self, LayerErrorKind> {
         let mut ranges = Vec::with_capacity(pairs.len());
         let mut previous = 0;
@@ -37,16 +37,17 @@ impl Map {
         Ok(Self { len, ranges })
     }
 
-    /// Bytes of data.
+    /// Returns the number of bytes of data.
     pub(super) fn data_len(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 }
 
-/// Reads the map of GNU tar's own format (type `S`): up to four ranges in the header, and 21 more in each block that follows.
-pub(super) fn read_old(header: &GnuHeader, tar: &mut impl Read) -> Result<Map, LayerErrorKind> {
+/// Reads the map of GNU tar's own format (type `S`): up to four ranges in the header, and 21 more
+/// in each block that follows.
+pub(super) fn read_gnu_map(header: &GnuHeader, tar: &mut impl Read) -> Result<SparseMap, LayerErrorKind> {
     let mut pairs = Vec::new();
-    push_pairs(&mut pairs, &header.sparse)?;
+    push_gnu_pairs(&mut pairs, &header.sparse)?;
     let mut extended = header.isextended[0] != 0;
     let mut len = 0;
     while extended {
@@ -56,76 +57,79 @@ pub(super) fn read_old(header: &GnuHeader, tar: &mut impl Read) -> Result<Map, L
         }
         let mut block = GnuExtSparseHeader::new();
         tar.read_exact(block.as_mut_bytes()).map_err(read_error)?;
-        push_pairs(&mut pairs, block.sparse())?;
+        push_gnu_pairs(&mut pairs, block.sparse())?;
         extended = block.is_extended();
     }
-    Map::new(header::unsigned("size of a sparse file", &header.realsize)?, &pairs)
+    SparseMap::new(
+        header::parse_unsigned("size of a sparse file", &header.realsize)?,
+        &pairs,
+    )
 }
 
-fn push_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Result<(), LayerErrorKind> {
+fn push_gnu_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Result<(), LayerErrorKind> {
     // A field that begins with a NUL ends the list (GNU tar, sparse.c).
     for field in fields.iter().take_while(|field| field.offset[0] != 0) {
         pairs.push([
-            header::unsigned("offset of sparse data", &field.offset)?,
-            header::unsigned("length of sparse data", &field.numbytes)?,
+            header::parse_unsigned("offset of sparse data", &field.offset)?,
+            header::parse_unsigned("length of sparse data", &field.numbytes)?,
         ]);
     }
     Ok(())
 }
 
-/// What the records of an extended header say of a sparse file.
+/// Records of an extended header that describe a sparse file.
 ///
-/// Format 0.0 repeats `offset` and `numbytes` for each range, 0.1 has them in a list, and 1.0 before the data (GNU tar
-/// manual, "Storing Sparse Files").
+/// Format 0.0 repeats `offset` and `numbytes` for each range, format 0.1 has them in a list, and
+/// format 1.0 has them before the data (GNU tar manual, "Storing Sparse Files").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Keywords {
-    /// The name of the file; the path in the header is for tars that do not know the format.
+pub(super) struct SparseKeywords {
+    /// Name of the file. The path in the header is for readers that do not know the format.
     pub(super) name: Option<Vec<u8>>,
     len: Option<u64>,
     major: Option<u64>,
     minor: Option<u64>,
     range_count: Option<u64>,
-    /// Offsets and lengths by turns.
+    /// Offsets and lengths, alternating.
     list: Vec<u64>,
 }
 
-impl Keywords {
-    /// Whether there is a sparse file at all: only a version or a map makes one, and without it the name is none either (Go,
-    /// `readGNUSparsePAXHeaders`).
-    pub(super) fn describe_a_file(&self) -> bool {
+impl SparseKeywords {
+    /// Returns whether the entry is a sparse file. Only a version or a map makes one. Without them,
+    /// the name does not count either (Go, `readGNUSparsePAXHeaders`).
+    pub(super) fn describe_sparse_file(&self) -> bool {
         self.major.is_some() || self.minor.is_some() || !self.list.is_empty()
     }
 
-    /// Reads a record and says whether it was one of these.
+    /// Reads a record. Returns false if it is not one of these.
     pub(super) fn read(&mut self, keyword: &[u8], value: &[u8]) -> Result<bool, LayerErrorKind> {
         let Some(keyword) = keyword.strip_prefix(b"GNU.sparse.") else {
             return Ok(false);
         };
         match keyword {
             b"name" => self.name = Some(value.to_vec()),
-            b"size" | b"realsize" => self.len = Some(unsigned("GNU.sparse.realsize", value)?),
-            b"major" => self.major = Some(unsigned("GNU.sparse.major", value)?),
-            b"minor" => self.minor = Some(unsigned("GNU.sparse.minor", value)?),
-            b"numblocks" => self.range_count = Some(unsigned("GNU.sparse.numblocks", value)?),
+            b"size" | b"realsize" => self.len = Some(parse_unsigned("GNU.sparse.realsize", value)?),
+            b"major" => self.major = Some(parse_unsigned("GNU.sparse.major", value)?),
+            b"minor" => self.minor = Some(parse_unsigned("GNU.sparse.minor", value)?),
+            b"numblocks" => self.range_count = Some(parse_unsigned("GNU.sparse.numblocks", value)?),
             b"map" => {
                 let numbers = value.split(|&byte| byte == b',').filter(|number| !number.is_empty());
                 self.list = numbers
-                    .map(|number| unsigned("GNU.sparse.map", number))
+                    .map(|number| parse_unsigned("GNU.sparse.map", number))
                     .collect::<Result<_, _>>()?;
             }
             b"offset" | b"numbytes" => {
                 if self.list.len().is_multiple_of(2) != (keyword == b"offset") {
                     return Err(invalid("offsets and lengths that do not alternate"));
                 }
-                self.list.push(unsigned("GNU.sparse.offset", value)?);
+                self.list.push(parse_unsigned("GNU.sparse.offset", value)?);
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// The map, of which that of format 1.0 is read from the content.
-    pub(super) fn map(&self, content: &mut impl Read) -> Result<Map, LayerErrorKind> {
+    /// Returns the map. In format 1.0, it is read from the start of the content.
+    pub(super) fn map(&self, content: &mut impl Read) -> Result<SparseMap, LayerErrorKind> {
         let len = self.len.ok_or(invalid("no size"))?;
         match (self.major, self.minor) {
             (None | Some(0), None | Some(0 | 1)) => {
@@ -133,17 +137,17 @@ impl Keywords {
                 if !rest.is_empty() || self.range_count.is_some_and(|count| count != pairs.len() as u64) {
                     return Err(invalid("another number of ranges than announced"));
                 }
-                Map::new(len, pairs)
+                SparseMap::new(len, pairs)
             }
-            (Some(1), Some(0)) => Map::new(len, &read_pairs(content)?),
+            (Some(1), Some(0)) => SparseMap::new(len, &read_pairs_of_1_0(content)?),
             _ => Err(invalid("a format other than 0.0, 0.1 and 1.0")),
         }
     }
 }
 
-/// Reads the map at the start of the content: decimal numbers, one a line, the first of which counts the ranges; it is filled
-/// up to whole blocks.
-fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> {
+/// Reads the map at the start of the content (format 1.0): decimal numbers, one a line, padded to
+/// whole blocks. The first is the number of ranges.
+fn read_pairs_of_1_0(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> {
     let mut text = Vec::new();
     let (mut line_count, mut needed) = (0, 1);
     while line_count < needed {
@@ -156,16 +160,16 @@ fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> 
         line_count += block.split(|&byte| byte == b'\n').skip(1).count() as u64;
         if needed == 1 && line_count > 0 {
             let count = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let count = unsigned("number of sparse ranges", count)?;
+            let count = parse_unsigned("number of sparse ranges", count)?;
             needed = count
                 .checked_mul(2)
                 .and_then(|lines| lines.checked_add(1))
                 .ok_or(too_long(count))?;
         }
     }
-    let range_count = usize::try_from((needed - 1) / 2).expect("so many lines were read");
+    let range_count = usize::try_from((needed - 1) / 2).expect("each range took a line of the text");
     let mut lines = text.split(|&byte| byte == b'\n').skip(1);
-    let mut number = || unsigned("sparse range", lines.next().unwrap_or_default());
+    let mut number = || parse_unsigned("sparse range", lines.next().unwrap_or_default());
     (0..range_count).map(|_| Ok([number()?, number()?])).collect()
 }
 

@@ -1,8 +1,20 @@
-//! A tar from its first block to its last: headers, what extends them, contents, and the end.
+//! Reads the entries of a tar: headers, extended headers, contents, and the end of the archive.
 //!
-//! The `tar` crate splits PAX records at newlines, believes the first of duplicates, knows no PAX sparse files, gives
-//! directories and links a content, and bounds nothing; so only its types for a header are used here. Where dialects
-//! contradict each other, Go's `archive/tar` decides, with which containerd, moby and umoci read.
+//! Of the `tar` crate, only the types for a header are used. Its reader splits PAX records at
+//! newlines, believes the first of duplicates, does not know PAX sparse files, gives directories
+//! and links a content, and has no limits. Where dialects contradict each other, Go's `archive/tar`
+//! decides: containerd, moby and umoci read with it.
+//!
+//! Data after the end of the archive is read, since the digests of the layer cover it, but ignored.
+//! [`TarReader::drain`] reports it.
+//!
+//! # To add an entry type
+//!
+//! Give it a variant of [`TarEntryKind`], a case in `TarReader::read_kind` or, if it describes the
+//! next entry, in [`TarReader::next`], and remove it from `unsupported_type`. Then add it to
+//! `NodeKind` and `Change::new` in `change.rs`, and to `Applier::write_content` in `apply.rs`. Its
+//! tests belong in `tests/layers/dialects.rs`, and a line on what the references do in the README
+//! there.
 
 use std::io::{self, BufRead, Read};
 use std::mem;
@@ -10,70 +22,73 @@ use std::mem;
 use ext4::Timestamp;
 
 use super::error::{LayerErrorKind, Position};
-use super::header::{BLOCK_SIZE, Header, MAX_EXTENSION_LEN, text};
-use super::pax::{Attributes, Escapes, Xattr};
+use super::header::{BLOCK_SIZE, MAX_EXTENSION_LEN, TarHeader, until_nul};
+use super::pax::{NameEscaping, PaxAttributes, Xattr};
 use super::sparse;
 
-/// What the tar says of one file, whether or not a file can be so.
+/// An entry as the tar describes it. Values are not checked for what a file can have.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct TarEntry {
     pub(super) name: Vec<u8>,
-    pub(super) kind: EntryKind,
+    pub(super) kind: TarEntryKind,
     pub(super) mode: u16,
     pub(super) uid: i64,
     pub(super) gid: i64,
     pub(super) modified: Timestamp,
     pub(super) accessed: Timestamp,
     pub(super) changed: Timestamp,
-    /// The authoritative one of those with the same name last.
+    /// Attributes in the tar's order. The last one of a name wins.
     pub(super) xattrs: Vec<Xattr>,
-    /// ACLs that only a system with the same users could read.
+    /// Number of ACLs in textual form, which are left out.
     pub(super) textual_acls: u64,
 }
 
-/// What an entry is.
+/// Type of an entry, with what only entries of this type have.
 #[derive(Debug)]
-pub(super) enum EntryKind {
+pub(super) enum TarEntryKind {
     Directory,
-    /// A regular file of so many bytes.
+    /// A regular file, with its size in bytes.
     File(u64),
     /// A regular file with holes.
-    SparseFile(sparse::Map),
+    SparseFile(sparse::SparseMap),
+    /// A hard link, with its target.
     HardLink(Vec<u8>),
+    /// A symlink, with its target.
     Symlink(Vec<u8>),
-    /// A character device: major and minor number.
+    /// A character device, with its major and minor number.
     CharDevice(i64, i64),
-    /// A block device: major and minor number.
+    /// A block device, with its major and minor number.
     BlockDevice(i64, i64),
     Fifo,
 }
 
-/// Reads the entries of a tar one after the other, in memory that does not depend on its size.
-pub(super) struct Archive<R> {
-    tar: Counted<R>,
-    /// Bytes of the current entry's content that were not read yet.
+/// Reads the entries of a tar in order, in memory that does not depend on the size of the tar.
+pub(super) struct TarReader<R> {
+    tar: OffsetReader<R>,
+    /// Bytes of the current entry's content that are still unread.
     content_len: u64,
-    /// What global headers say.
-    globals: Attributes,
+    /// Attributes from global headers, which hold for all entries that follow.
+    global_attributes: PaxAttributes,
     position: Position,
 }
 
-impl<R: BufRead> Archive<R> {
+impl<R: BufRead> TarReader<R> {
     pub(super) fn new(tar: R) -> Self {
         Self {
-            tar: Counted { inner: tar, offset: 0 },
+            tar: OffsetReader { inner: tar, offset: 0 },
             content_len: 0,
-            globals: Attributes::default(),
+            global_attributes: PaxAttributes::default(),
             position: Position::default(),
         }
     }
 
-    /// Where the current entry is.
+    /// Returns the position of the current entry.
     pub(super) fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The content of the current entry: the data alone if it is a sparse file. It ends early if the tar does.
+    /// Returns a reader of the current entry's content. Of a sparse file, it holds only the data.
+    /// It ends early if the tar does.
     pub(super) fn content(&mut self) -> impl Read {
         Content {
             tar: &mut self.tar,
@@ -81,8 +96,9 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
-    /// Goes on to the next entry, passing over what is left of the content of this one; `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, LayerErrorKind> {
+    /// Skips the unread content of the current entry, and reads the next one. Returns `None` at the
+    /// end of the archive.
+    pub(super) fn next(&mut self) -> Result<Option<TarEntry>, LayerErrorKind> {
         self.skip_content()?;
         self.position.entry += 1;
         self.position.name = None;
@@ -100,29 +116,33 @@ impl<R: BufRead> Archive<R> {
             match header.flag() {
                 b'x' => {
                     let body = self.read_extension("a PAX header", &header)?;
-                    extended = Some((body, Escapes::of_header(&header.name())));
+                    extended = Some((body, NameEscaping::from_header_name(&header.name())));
                 }
                 b'g' => {
                     let body = self.read_extension("a global PAX header", &header)?;
-                    self.globals.read_global(&body)?;
+                    self.global_attributes.read_global(&body)?;
                 }
                 b'L' => long_name = Some(self.read_extension("a long name", &header)?),
                 b'K' => long_link = Some(self.read_extension("a long link target", &header)?),
-                // The name of the archive itself (tar --label), which GNU tar passes over too.
+                // The label of the archive (tar --label). GNU tar skips it too.
                 b'V' => {
                     self.content_len = header.size()?;
                     self.skip_content()?;
                 }
                 flag => {
-                    let mut attributes = self.globals.clone();
-                    if let Some((body, escapes)) = extended {
-                        // What is wrong with them is said of the entry that they describe.
+                    let mut attributes = self.global_attributes.clone();
+                    if let Some((body, escaping)) = extended {
+                        // Errors in the extended header are reported for the entry that it
+                        // describes.
                         self.position.name = Some(header.name());
-                        attributes.read(&body, escapes)?;
+                        attributes.read(&body, escaping)?;
                     }
-                    // Where both are given, GNU's long name wins, and an empty one is none (Go).
-                    let text =
-                        |body: Option<Vec<u8>>| body.map(|body| text(&body).to_vec()).filter(|text| !text.is_empty());
+                    // GNU's long name takes precedence over a PAX path. An empty one does not count
+                    // (Go).
+                    let text = |body: Option<Vec<u8>>| {
+                        body.map(|body| until_nul(&body).to_vec())
+                            .filter(|text| !text.is_empty())
+                    };
                     attributes.path = text(long_name).or(attributes.path);
                     attributes.link_path = text(long_link).or(attributes.link_path);
                     return self.read_entry(flag, &header, attributes).map(Some);
@@ -131,16 +151,23 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
-    /// Reads to the very end, behind the end of the archive, and says whether there is anything but zeros.
+    /// Reads up to the end of the tar, past the end of the archive. Returns whether anything but
+    /// zeros follows the archive.
     pub(super) fn drain(mut self) -> Result<bool, LayerErrorKind> {
         let mut only_zeros = true;
-        let see = |bytes: &[u8]| only_zeros = only_zeros && bytes.iter().all(|&byte| byte == 0);
-        pass_over(&mut self.tar, u64::MAX, see)?;
+        let inspect = |bytes: &[u8]| only_zeros = only_zeros && bytes.iter().all(|&byte| byte == 0);
+        skip(&mut self.tar, u64::MAX, inspect)?;
         Ok(!only_zeros)
     }
 
-    fn read_entry(&mut self, flag: u8, header: &Header, mut attributes: Attributes) -> Result<Entry, LayerErrorKind> {
-        let sparse = attributes.sparse.describe_a_file();
+    /// Combines a header with the extended headers before it.
+    fn read_entry(
+        &mut self,
+        flag: u8,
+        header: &TarHeader,
+        mut attributes: PaxAttributes,
+    ) -> Result<TarEntry, LayerErrorKind> {
+        let sparse = attributes.sparse.describe_sparse_file();
         let name = mem::take(&mut attributes.sparse.name).filter(|name| sparse && !name.is_empty());
         let name = name.or(attributes.path.take()).unwrap_or_else(|| header.name());
         self.position.name = Some(name.clone());
@@ -149,7 +176,7 @@ impl<R: BufRead> Archive<R> {
             None => Timestamp::saturating(header.modified()?, 0),
         };
         let seconds = |seconds: Option<i64>| seconds.map(|seconds| Timestamp::saturating(seconds, 0));
-        Ok(Entry {
+        Ok(TarEntry {
             mode: header.mode()?,
             uid: attributes.uid.map_or_else(|| header.uid(), Ok)?,
             gid: attributes.gid.map_or_else(|| header.gid(), Ok)?,
@@ -163,16 +190,17 @@ impl<R: BufRead> Archive<R> {
         })
     }
 
-    /// Finds out what an entry is.
+    /// Returns the type of an entry.
     ///
-    /// Only files have content, whatever the size of the others says (Go, `isHeaderOnlyType`).
+    /// Only regular files have content, whatever the size in the header of other types (Go,
+    /// `isHeaderOnlyType`).
     fn read_kind(
         &mut self,
         flag: u8,
-        header: &Header,
-        attributes: &Attributes,
+        header: &TarHeader,
+        attributes: &PaxAttributes,
         ends_with_slash: bool,
-    ) -> Result<EntryKind, LayerErrorKind> {
+    ) -> Result<TarEntryKind, LayerErrorKind> {
         let device = || {
             let (major, minor) = header.device()?;
             let major = attributes.device_major.unwrap_or(major);
@@ -181,35 +209,40 @@ impl<R: BufRead> Archive<R> {
         let link_name = || attributes.link_path.clone().unwrap_or_else(|| header.link_name());
         let kind = match flag {
             // v7 has no type for directories.
-            b'\0' if ends_with_slash => EntryKind::Directory,
+            b'\0' if ends_with_slash => TarEntryKind::Directory,
             b'0' | b'\0' | b'7' | b'S' => return self.read_file(flag, header, attributes),
-            b'1' => EntryKind::HardLink(link_name()),
-            b'2' => EntryKind::Symlink(link_name()),
-            b'3' => device().map(|(major, minor)| EntryKind::CharDevice(major, minor))?,
-            b'4' => device().map(|(major, minor)| EntryKind::BlockDevice(major, minor))?,
-            b'5' => EntryKind::Directory,
-            b'6' => EntryKind::Fifo,
-            _ => return Err(unsupported(flag)),
+            b'1' => TarEntryKind::HardLink(link_name()),
+            b'2' => TarEntryKind::Symlink(link_name()),
+            b'3' => device().map(|(major, minor)| TarEntryKind::CharDevice(major, minor))?,
+            b'4' => device().map(|(major, minor)| TarEntryKind::BlockDevice(major, minor))?,
+            b'5' => TarEntryKind::Directory,
+            b'6' => TarEntryKind::Fifo,
+            _ => return Err(unsupported_type(flag)),
         };
-        if attributes.sparse.describe_a_file() {
+        if attributes.sparse.describe_sparse_file() {
             return Err(LayerErrorKind::InvalidSparseMap {
-                reason: "it is no regular file",
+                reason: "it is not a regular file",
             });
         }
         Ok(kind)
     }
 
-    /// Finds out how much content a regular file has, and where in it holes are.
-    fn read_file(&mut self, flag: u8, header: &Header, attributes: &Attributes) -> Result<EntryKind, LayerErrorKind> {
+    /// Returns a regular file with its size, or with its map of holes. Reads the map.
+    fn read_file(
+        &mut self,
+        flag: u8,
+        header: &TarHeader,
+        attributes: &PaxAttributes,
+    ) -> Result<TarEntryKind, LayerErrorKind> {
         self.content_len = attributes.size.map_or_else(|| header.size(), Ok)?;
         let map = match (flag, header.gnu()) {
-            (b'S', Some(gnu)) => sparse::read_old(gnu, &mut self.tar)?,
-            (b'S', None) => return Err(unsupported(flag)),
-            _ if attributes.sparse.describe_a_file() => attributes.sparse.map(&mut self.content())?,
-            _ => return Ok(EntryKind::File(self.content_len)),
+            (b'S', Some(gnu)) => sparse::read_gnu_map(gnu, &mut self.tar)?,
+            (b'S', None) => return Err(unsupported_type(flag)),
+            _ if attributes.sparse.describe_sparse_file() => attributes.sparse.map(&mut self.content())?,
+            _ => return Ok(TarEntryKind::File(self.content_len)),
         };
         if map.data_len() == self.content_len {
-            Ok(EntryKind::SparseFile(map))
+            Ok(TarEntryKind::SparseFile(map))
         } else {
             Err(LayerErrorKind::InvalidSparseMap {
                 reason: "more or less data than its map has room for",
@@ -217,8 +250,9 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
-    /// Reads the next header; `None` at the end of the archive: two blocks of zeros, or where the tar ends without them.
-    fn read_header(&mut self) -> Result<Option<Header>, LayerErrorKind> {
+    /// Reads the next header. Returns `None` at the end of the archive: at two blocks of zeros, or
+    /// where the tar ends without them.
+    fn read_header(&mut self) -> Result<Option<TarHeader>, LayerErrorKind> {
         let Some(block) = self.read_block()? else {
             return Ok(None);
         };
@@ -228,17 +262,17 @@ impl<R: BufRead> Archive<R> {
                 _ => Ok(None),
             };
         }
-        match Header::new(&block) {
+        match TarHeader::new(&block) {
             Some(header) => Ok(Some(header)),
             None if self.position.offset == 0 => Err(LayerErrorKind::NotATar),
             None => Err(LayerErrorKind::Checksum),
         }
     }
 
-    /// Reads a block; `None` if the tar ends before it.
+    /// Reads a block. Returns `None` if the tar ends before it.
     fn read_block(&mut self) -> Result<Option<[u8; BLOCK_SIZE]>, LayerErrorKind> {
         let mut block = [0; BLOCK_SIZE];
-        match read_fully(&mut self.tar, &mut block)? {
+        match read_up_to(&mut self.tar, &mut block)? {
             0 => Ok(None),
             BLOCK_SIZE => Ok(Some(block)),
             len if self.tar.offset == len as u64 => Err(LayerErrorKind::NotATar),
@@ -249,8 +283,8 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
-    /// Reads the body of an entry that describes the next one.
-    fn read_extension(&mut self, what: &'static str, header: &Header) -> Result<Vec<u8>, LayerErrorKind> {
+    /// Reads the body of an extended header or a long name.
+    fn read_extension(&mut self, what: &'static str, header: &TarHeader) -> Result<Vec<u8>, LayerErrorKind> {
         let len = header.size()?;
         if len > MAX_EXTENSION_LEN {
             return Err(LayerErrorKind::ExtensionTooLong {
@@ -266,9 +300,10 @@ impl<R: BufRead> Archive<R> {
         Ok(body)
     }
 
-    /// Passes over what is left of the content, and the padding to whole blocks, which the last entry may lack.
+    /// Skips the unread content, and the padding to a whole block. The last entry may lack the
+    /// padding.
     fn skip_content(&mut self) -> Result<(), LayerErrorKind> {
-        self.content_len -= pass_over(&mut self.tar, self.content_len, |_| ())?;
+        self.content_len -= skip(&mut self.tar, self.content_len, |_| ())?;
         if self.content_len > 0 {
             return Err(LayerErrorKind::Truncated {
                 what: "the content",
@@ -277,7 +312,7 @@ impl<R: BufRead> Archive<R> {
         }
         let padding = self.tar.offset.wrapping_neg() % BLOCK_SIZE as u64;
         let mut block = [0; BLOCK_SIZE];
-        read_fully(
+        read_up_to(
             &mut self.tar,
             &mut block[..usize::try_from(padding).expect("less than a block")],
         )?;
@@ -285,8 +320,8 @@ impl<R: BufRead> Archive<R> {
     }
 }
 
-/// Fills the buffer as far as there is something to read.
-fn read_fully(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErrorKind> {
+/// Reads until the buffer is full or the tar ends. Returns the number of bytes read.
+fn read_up_to(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErrorKind> {
     let mut len = 0;
     while len < buffer.len() {
         match tar.read(&mut buffer[len..]) {
@@ -299,8 +334,9 @@ fn read_fully(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErro
     Ok(len)
 }
 
-/// Passes over so many bytes, or as many as there are, and says how many that were.
-fn pass_over(tar: &mut impl BufRead, len: u64, mut see: impl FnMut(&[u8])) -> Result<u64, LayerErrorKind> {
+/// Skips up to `len` bytes, passes them to `inspect`, and returns their number. It is less than
+/// `len` only at the end of the tar.
+fn skip(tar: &mut impl BufRead, len: u64, mut inspect: impl FnMut(&[u8])) -> Result<u64, LayerErrorKind> {
     let mut done = 0;
     while done < len {
         let bytes = match tar.fill_buf() {
@@ -310,14 +346,14 @@ fn pass_over(tar: &mut impl BufRead, len: u64, mut see: impl FnMut(&[u8])) -> Re
             Err(error) => return Err(LayerErrorKind::Read(error)),
         };
         let count = usize::try_from(len - done).map_or(bytes.len(), |rest| rest.min(bytes.len()));
-        see(&bytes[..count]);
+        inspect(&bytes[..count]);
         tar.consume(count);
         done += count as u64;
     }
     Ok(done)
 }
 
-fn unsupported(flag: u8) -> LayerErrorKind {
+fn unsupported_type(flag: u8) -> LayerErrorKind {
     let name = match flag {
         b'D' => "directory of a GNU incremental backup",
         b'M' => "continuation of a file from another volume",
@@ -330,13 +366,13 @@ fn unsupported(flag: u8) -> LayerErrorKind {
     LayerErrorKind::UnsupportedType { flag, name }
 }
 
-/// A reader that knows how far it is.
-struct Counted<R> {
+/// A reader that keeps its offset from the start.
+struct OffsetReader<R> {
     inner: R,
     offset: u64,
 }
 
-impl<R: BufRead> Read for Counted<R> {
+impl<R: BufRead> Read for OffsetReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.fill_buf()?.read(buffer)?;
         self.consume(len);
@@ -344,7 +380,7 @@ impl<R: BufRead> Read for Counted<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Counted<R> {
+impl<R: BufRead> BufRead for OffsetReader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }
@@ -355,7 +391,7 @@ impl<R: BufRead> BufRead for Counted<R> {
     }
 }
 
-/// The content of one entry.
+/// Reader of the content of one entry.
 struct Content<'a, R> {
     tar: &'a mut R,
     len: &'a mut u64,

@@ -1,10 +1,10 @@
-//! Text for people: names, and what strangers say, without anything that a terminal obeys.
+//! Text for people: escapes what a terminal would interpret in names and in untrusted messages.
 
 use std::fmt::{self, Write as _};
 
-/// Bytes as text, such as a name in an image. Backslashes are doubled, so that different bytes give
-/// different texts; bytes that are not UTF-8 become `\xNN`, and characters that a terminal obeys
-/// become `\n` or `\u{NN}`.
+/// Returns bytes, such as a name in an image, as text. Backslashes are doubled, so that different
+/// bytes give different texts. Bytes that are not UTF-8 become `\xNN`, and characters that a
+/// terminal interprets become `\n` or `\u{NN}`.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
@@ -22,7 +22,8 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// A text as it is, but for characters that a terminal obeys, which become `\n` or `\u{NN}`.
+/// Returns a text in which the characters that a terminal interprets are escaped as `\n` or
+/// `\u{NN}`.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
@@ -31,18 +32,18 @@ pub fn harmless(text: &str) -> String {
 }
 
 fn push(text: &mut String, character: char) {
-    if is_obeyed(character) {
+    if is_terminal_control(character) {
         text.extend(character.escape_default());
     } else {
         text.push(character);
     }
 }
 
-/// Returns whether a terminal obeys a character instead of showing it: control characters,
-/// separators of lines, and marks that change the direction of the text around them (`Bidi_Control`
-/// of Unicode).
+/// Returns whether a terminal interprets a character instead of showing it: control characters,
+/// line separators, and marks that change the direction of the text around them (`Bidi_Control` of
+/// Unicode).
 #[must_use]
-pub fn is_obeyed(character: char) -> bool {
+pub fn is_terminal_control(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
@@ -50,8 +51,8 @@ pub fn is_obeyed(character: char) -> bool {
         )
 }
 
-/// Bytes for a message: UTF-8 as it is, all that is not printable escaped, and the middle left out
-/// of what is too long to read.
+/// Shows bytes in a message: UTF-8 unchanged, everything unprintable escaped, and the middle of
+/// long texts left out.
 pub struct Printable<'a>(pub &'a [u8]);
 
 impl fmt::Debug for Printable<'_> {
@@ -60,17 +61,17 @@ impl fmt::Debug for Printable<'_> {
     }
 }
 
-/// Bytes at either end that are shown of what is longer than twice that.
-const PRINTABLE_END: usize = 128;
+/// Bytes shown at either end of a text that is longer than twice that.
+const SHOWN_END_LEN: usize = 128;
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() <= 2 * PRINTABLE_END {
+        if self.0.len() <= 2 * SHOWN_END_LEN {
             return escape(self.0, f);
         }
-        escape(&self.0[..PRINTABLE_END], f)?;
-        write!(f, "[… {} bytes …]", self.0.len() - 2 * PRINTABLE_END)?;
-        escape(&self.0[self.0.len() - PRINTABLE_END..], f)
+        escape(&self.0[..SHOWN_END_LEN], f)?;
+        write!(f, "[… {} bytes …]", self.0.len() - 2 * SHOWN_END_LEN)?;
+        escape(&self.0[self.0.len() - SHOWN_END_LEN..], f)
     }
 }
 
@@ -88,14 +89,14 @@ fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 mod tests {
     use super::*;
 
-    /// Those of Unicode's property `Bidi_Control`.
+    /// Characters with Unicode's property `Bidi_Control`.
     const DIRECTIONS: [char; 12] = [
         '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
         '\u{2067}', '\u{2068}', '\u{2069}',
     ];
 
     #[test]
-    fn what_changes_the_direction_of_text_is_escaped() {
+    fn characters_that_change_the_text_direction_are_escaped() {
         for character in DIRECTIONS {
             let name = format!("a{character}txt.exe");
             let expected = format!("a\\u{{{:x}}}txt.exe", u32::from(character));
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_any_direction_are_not() {
+    fn letters_of_right_to_left_scripts_are_not_escaped() {
         for name in ["motd", "é", "שלום", "日本語", "👩\u{200d}💻"] {
             assert_eq!(printable(name.as_bytes()), name);
             assert_eq!(harmless(name), name);

@@ -1,4 +1,12 @@
-//! Credentials from files as containers-auth.json(5) describes them. Helpers that they name are never executed.
+//! Registry credentials, from the caller or from files as containers-auth.json(5) describes them.
+//!
+//! Credential helpers that a file names are never executed: [`CredentialHelper`] only lets an error name the
+//! helper that may hold the credentials.
+//!
+//! This module looks credentials up, [`entry`] reads one entry of a file, and [`file`](self::file)
+//! changes a file for logins and logouts. To add a kind of credentials, extend [`AuthMethod`] and
+//! [`Credentials`] here, `Entry` in `auth/entry.rs`, the answer to the challenge in
+//! `registry/token.rs`, and the secrets that are hidden in `registry/secrets.rs`.
 
 mod entry;
 mod file;
@@ -18,31 +26,34 @@ use serde_json::Value;
 
 use super::reference::{self, RegistryReference};
 use crate::credential_helper::CredentialHelper;
-use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
+use crate::host::{Access, Directory, Untrusted, end_lock_holder_hint, io_error_kind};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
 
-/// Limit on the size of a credentials file in bytes.
+/// Limit on the size of a credentials file, in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
-/// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part
-/// of.
+/// Files in which credentials are looked up: first in `named`, then in `default`.
+///
+/// Within a file, the most specific entry wins: the repository's, then that of each namespace that
+/// contains the repository, then the registry's.
 #[derive(Debug, Clone, Default)]
 pub struct AuthFiles {
-    /// A file that somebody named. It must exist, and may be anybody's.
+    /// A file that the user named. It must exist, and any user may own it.
     pub named: Option<PathBuf>,
-    /// A file that may exist, for what the other one says nothing of. It must be this user's or
-    /// root's, and no other user may be able to change it.
+    /// A file that is read if `named` has no credentials for the repository. It may be missing. It
+    /// must belong to this user or to root, and other users must not be able to write to it.
     pub default: Option<PathBuf>,
 }
 
 impl AuthFiles {
-    /// The files of a user: the one that `REGISTRY_AUTH_FILE` names, and `.microagent/auth.json` in the home directory.
+    /// Returns the files of a user: the one that `REGISTRY_AUTH_FILE` names, and
+    /// `.microagent/auth.json` in the home directory.
     #[must_use]
-    pub fn of_user(home: Option<&Path>) -> Self {
+    pub fn for_user(home: Option<&Path>) -> Self {
         let named = std::env::var_os("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty());
         Self {
             named: named.map(PathBuf::from),
@@ -50,24 +61,25 @@ impl AuthFiles {
         }
     }
 
-    /// The file that a login is kept in; none where nobody named one and there is no home directory.
+    /// Returns the file that logins are written to; `None` without a named file and a home
+    /// directory.
     #[must_use]
-    pub fn to_change(&self) -> Option<AuthFile> {
+    pub fn login_file(&self) -> Option<AuthFile> {
         self.files().into_iter().next()
     }
 
-    /// Both files, in this order.
+    /// Returns both files, in the order in which they are searched.
     #[must_use]
     pub fn files(&self) -> Vec<AuthFile> {
         let named = self.named.clone().map(AuthFile::new);
-        let default = self.default.clone().map(AuthFile::of_this_user);
+        let default = self.default.clone().map(AuthFile::private);
         named.into_iter().chain(default).collect()
     }
 
-    /// The credentials for a repository.
-    pub(super) fn find(&self, image: &RegistryReference) -> Result<Found, AuthError> {
-        let mut found = Found::default();
-        for (path, access) in [(&self.named, Access::ReadAny), (&self.default, Access::Read)] {
+    /// Looks up the credentials for a repository.
+    pub(super) fn find(&self, image: &RegistryReference) -> Result<FoundCredentials, AuthError> {
+        let mut found = FoundCredentials::default();
+        for (path, access) in [(&self.named, Access::ReadAnyOwner), (&self.default, Access::Read)] {
             let Some(path) = path else { continue };
             let file = match read(path, access) {
                 Err(AuthError::Read { source, .. })
@@ -87,16 +99,17 @@ impl AuthFiles {
     }
 }
 
-/// What the files say of a repository.
+/// Result of a lookup of credentials for a repository.
 #[derive(Default)]
-pub(super) struct Found {
-    /// Credentials, and the file that has them; an empty path of those that no file has.
-    pub(super) credentials: Option<(Means, PathBuf)>,
-    /// A helper that would have to be asked.
+pub(super) struct FoundCredentials {
+    /// Credentials, and the file that they are from. The path is empty for credentials of the
+    /// caller.
+    pub(super) credentials: Option<(AuthMethod, PathBuf)>,
+    /// A credential helper that the files name for the repository; it is never executed.
     pub(super) helper: Option<CredentialHelper>,
 }
 
-/// A text that must not be shown: without `Display`, and with a `Debug` that hides it, it cannot
+/// A text that must not be shown. It has no `Display`, and its `Debug` hides it, so that it cannot
 /// slip into an error or a log.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -108,19 +121,19 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Takes a text that must not be shown.
+    /// Wraps a text that must not be shown.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text, for the request that needs it.
+    /// Returns the text, for the request that sends it.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-/// Proof of identity for a registry. `Debug` hides it.
+/// Credentials for a registry. `Debug` hides their secrets.
 ///
 /// ```
 /// use oci::{Credentials, RegistryOptions, Secret};
@@ -131,64 +144,76 @@ impl Secret {
 /// assert!(!format!("{options:?}").contains("vault"));
 /// ```
 #[derive(Debug, Clone)]
-pub struct Credentials(Means);
+pub struct Credentials(AuthMethod);
 
-/// The means of authentication.
+/// A method of authentication, with its secrets.
 #[derive(Debug, Clone)]
-pub(super) enum Means {
-    /// User and password, as HTTP Basic sends them: `user:password` in base64.
+pub(super) enum AuthMethod {
+    /// User and password in the form that HTTP Basic sends: `user:password` in base64.
     Basic(Secret),
-    /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
+    /// An OAuth 2 refresh token, which `docker login` stores for registries with OAuth 2.
     IdentityToken {
         token: Secret,
-        /// The user and a password, which may be empty, as in [`Means::Basic`].
-        pair: Option<Secret>,
+        /// User and password as in [`AuthMethod::Basic`]; the password may be empty.
+        basic_auth: Option<Secret>,
     },
-    /// A token for the registry itself, which no token server has to be asked for.
+    /// A bearer token for the registry itself, sent without a request to a token server.
     RegistryToken(Secret),
 }
 
 impl Credentials {
-    /// A user and a password. As in files, the user `<token>` marks the password as an identity
-    /// token.
+    /// Makes credentials of a user and a password. As in files, the user `<token>` marks the
+    /// password as an identity token.
     #[must_use]
     pub fn basic(user: &str, password: &Secret) -> Self {
-        Self(Means::basic(user, password))
+        Self(AuthMethod::basic(user, password))
     }
 
-    /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
+    /// Makes credentials of an OAuth 2 refresh token, which `docker login` stores for registries
+    /// with OAuth 2.
     #[must_use]
     pub fn identity_token(token: Secret) -> Self {
-        Self(Means::IdentityToken { token, pair: None })
+        Self(AuthMethod::IdentityToken {
+            token,
+            basic_auth: None,
+        })
     }
 
-    /// A bearer token for the registry itself, which no token server has to be asked for.
+    /// Makes credentials of a bearer token for the registry itself, sent without a request to a
+    /// token server.
     #[must_use]
     pub fn registry_token(token: Secret) -> Self {
-        Self(Means::RegistryToken(token))
+        Self(AuthMethod::RegistryToken(token))
     }
 
-    pub(super) fn means(&self) -> &Means {
+    /// Returns the method of authentication.
+    pub(super) fn method(&self) -> &AuthMethod {
         &self.0
     }
 }
 
-impl Means {
-    /// User and password; an identity token, if the user is the one that marks it as that in files
-    /// too.
+impl AuthMethod {
+    /// Makes credentials of a user and a password. The user [`TOKEN_USER`] marks the password as an
+    /// identity token.
     pub(super) fn basic(user: &str, password: &Secret) -> Self {
         if user == TOKEN_USER {
             let token = password.clone();
-            return Self::IdentityToken { token, pair: None };
+            return Self::IdentityToken {
+                token,
+                basic_auth: None,
+            };
         }
         Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
     }
 
-    /// Returns `user:password` in base64; `None` without a password.
-    pub(super) fn pair(&self) -> Option<Secret> {
+    /// Returns the credentials for HTTP Basic, `user:password` in base64; `None` without a
+    /// password.
+    pub(super) fn basic_auth(&self) -> Option<Secret> {
         match self {
             Self::Basic(pair) => Some(pair.clone()),
-            Self::IdentityToken { pair: Some(pair), .. } => {
+            Self::IdentityToken {
+                basic_auth: Some(pair), ..
+            } => {
                 let decoded = STANDARD.decode(pair.reveal()).ok()?;
                 Some(pair.clone()).filter(|_| !decoded.ends_with(b":"))
             }
@@ -196,13 +221,13 @@ impl Means {
         }
     }
 
-    /// Returns `user:password` in base64, where an identity token stands in for the password;
+    /// Returns the credentials for HTTP Basic, with an identity token in place of the password;
     /// `None` for a registry token, which has no user.
-    pub(super) fn pair_with_token(&self) -> Option<Secret> {
-        let Self::IdentityToken { token, pair } = self else {
-            return self.pair();
+    pub(super) fn basic_auth_with_token(&self) -> Option<Secret> {
+        let Self::IdentityToken { token, basic_auth } = self else {
+            return self.basic_auth();
         };
-        let pair = pair.as_ref().and_then(|pair| STANDARD.decode(pair.reveal()).ok());
+        let pair = basic_auth.as_ref().and_then(|pair| STANDARD.decode(pair.reveal()).ok());
         let pair = pair.unwrap_or_default();
         let user = pair.split(|byte| *byte == b':').next().unwrap_or_default();
         let user = if user.is_empty() { TOKEN_USER.as_bytes() } else { user };
@@ -211,13 +236,13 @@ impl Means {
     }
 }
 
-fn read(path: &Path, access: Access) -> Result<Content, AuthError> {
-    let (directory, name) = Directory::of_file(path, false).map_err(|source| AuthError::read(path, source))?;
-    parse(&read_in(&directory, &name, access, path)?, path)
+fn read(path: &Path, access: Access) -> Result<FileContent, AuthError> {
+    let (directory, name) = Directory::containing(path, false).map_err(|source| AuthError::read(path, source))?;
+    parse(&read_bytes(&directory, &name, access, path)?, path)
 }
 
-/// Reads a file of a directory; its path is for messages.
-fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
+/// Reads a file of a directory. `path` is for messages.
+fn read_bytes(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
     let failed = |source| AuthError::read(path, source);
     let file = directory.open_file(name, access).map_err(failed)?;
     let mut content = Vec::new();
@@ -229,16 +254,16 @@ fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> 
     Ok(content)
 }
 
-/// What the JSON of a file says; its path is for messages.
-pub(super) fn parse(json: &[u8], path: &Path) -> Result<Content, AuthError> {
+/// Parses the JSON of a credentials file. `path` is for messages.
+pub(super) fn parse(json: &[u8], path: &Path) -> Result<FileContent, AuthError> {
     from_json(json, path)
 }
 
-/// Reads JSON, and `null` and an empty file as nothing.
+/// Parses JSON. `null` and an empty file become the default value.
 fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -> Result<T, AuthError> {
     // Editors on Windows put a byte order mark at the beginning.
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    // A file that is being made by others, or was made by `mktemp`.
+    // Another program is creating the file, or `mktemp` made it.
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
@@ -250,7 +275,8 @@ fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -
     })
 }
 
-/// Reads what Go writes as `null` where it is empty, for types that serde derives.
+/// Deserializes `null` as the default value, for serde's `deserialize_with`: Go writes empty values
+/// as `null`.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -259,22 +285,22 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// From `host/namespace/repository` up to `host`.
-fn keys(image: &RegistryReference) -> impl Iterator<Item = String> {
-    let whole = format!("{}/{}", image.registry, image.repository);
-    std::iter::successors(Some(whole), |key| {
+/// Returns the keys of a file that match an image, from `host/namespace/repository` up to `host`.
+fn lookup_keys(image: &RegistryReference) -> impl Iterator<Item = String> {
+    let most_specific = format!("{}/{}", image.registry, image.repository);
+    std::iter::successors(Some(most_specific), |key| {
         key.rsplit_once('/').map(|(parent, _)| parent.to_owned())
     })
 }
 
-/// Returns the registry that a key of a file means, or the registry and the beginning of its
-/// repositories, as [`keys`] spells them.
+/// Returns a key of a file in the spelling of [`lookup_keys`]: a registry, or a registry and a
+/// namespace.
 ///
 /// Tools write `Host`, `host/`, `host/v2/` and `https://host/v2/`, `docker login` writes
-/// `https://index.docker.io/v1/`. A URL always means the whole registry.
-fn meaning(key: &str) -> String {
-    let url = without_scheme(key);
-    let (host, path) = split_api(url.unwrap_or(key));
+/// `https://index.docker.io/v1/`. A URL always stands for the whole registry.
+fn canonical_key(key: &str) -> String {
+    let url = strip_http_scheme(key);
+    let (host, path) = split_api_path(url.unwrap_or(key));
     let host = reference::canonical_host(host);
     match path {
         path if path.is_empty() || url.is_some() => host,
@@ -283,14 +309,15 @@ fn meaning(key: &str) -> String {
 }
 
 /// Returns what follows `http://` or `https://`.
-fn without_scheme(text: &str) -> Option<&str> {
+fn strip_http_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once("://")?;
     let is_http = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
     is_http.then_some(rest)
 }
 
-/// Splits a host from the path behind it, which is empty if it is that of the registry's API.
-fn split_api(name: &str) -> (&str, &str) {
+/// Splits a name into its host and the path after it. The path of the registry's API, `v1` or `v2`,
+/// counts as empty.
+fn split_api_path(name: &str) -> (&str, &str) {
     let (host, path) = name.split_once('/').unwrap_or((name, ""));
     match path.trim_end_matches('/') {
         "v1" | "v2" => (host, ""),
@@ -298,29 +325,29 @@ fn split_api(name: &str) -> (&str, &str) {
     }
 }
 
-/// Returns what a file has for an image, from the most specific to the least
-/// (containers-auth.json(5)). Of keys with the same meaning, the canonical one comes first, and the
-/// others in order.
-fn matches<'file>(
+/// Returns the entries of a file that match an image, from the most specific to the least specific
+/// (containers-auth.json(5)). If several keys have the same meaning, the canonical spelling comes
+/// first, and the others follow in their order.
+fn matching_entries<'file>(
     entries: &'file BTreeMap<String, Value>,
     image: &RegistryReference,
 ) -> impl Iterator<Item = (&'file str, &'file Value)> {
-    let meanings: Vec<_> = entries
+    let by_canonical_key: Vec<_> = entries
         .iter()
-        .map(|(key, value)| (meaning(key), key.as_str(), value))
+        .map(|(key, value)| (canonical_key(key), key.as_str(), value))
         .collect();
-    keys(image).flat_map(move |wanted| {
-        let same = meanings.iter().filter(|(meaning, ..)| *meaning == wanted);
+    lookup_keys(image).flat_map(move |wanted| {
+        let same = by_canonical_key.iter().filter(|(key, ..)| *key == wanted);
         let mut same: Vec<_> = same.map(|(_, key, value)| (*key, *value)).collect();
         same.sort_by_key(|(key, _)| *key != wanted);
         same
     })
 }
 
-/// What is of interest in a file.
+/// Fields of a credentials file that this program reads.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Content {
+pub(super) struct FileContent {
     #[serde(default, deserialize_with = "null_is_default")]
     auths: BTreeMap<String, Value>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -332,11 +359,11 @@ pub(super) struct Content {
     _others: IgnoredAny,
 }
 
-impl Content {
-    /// The credentials for the repository, or for the nearest of what it is part of. An entry
-    /// without any hides no other one.
-    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<Means>, AuthError> {
-        for (key, value) in matches(&self.auths, image) {
+impl FileContent {
+    /// Returns the credentials of the most specific entry that matches the repository. An entry
+    /// without credentials is skipped.
+    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<AuthMethod>, AuthError> {
+        for (key, value) in matching_entries(&self.auths, image) {
             let entry = Entry::read(value).map_err(|InvalidEntry| AuthError::Entry {
                 path: file.to_owned(),
                 key: key.to_owned(),
@@ -348,9 +375,10 @@ impl Content {
         Ok(None)
     }
 
-    /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
+    /// Returns the credential helper that other tools would execute: the registry's own, or the
+    /// helper for all registries.
     pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<CredentialHelper> {
-        let own = matches(&self.cred_helpers, image).map(|(_, name)| name);
+        let own = matching_entries(&self.cred_helpers, image).map(|(_, name)| name);
         let mut names = own.chain([&self.creds_store]).filter_map(Value::as_str);
         names.find(|name| !name.is_empty()).map(|name| CredentialHelper {
             name: name.to_owned(),
@@ -359,7 +387,8 @@ impl Content {
     }
 }
 
-/// A credentials file that cannot be used. Never shows what is in it but the names of registries.
+/// A credentials file that cannot be used. Of the file's content, the error shows only names of
+/// registries.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
@@ -368,7 +397,7 @@ pub enum AuthError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -377,21 +406,21 @@ pub enum AuthError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
     /// The file or its lock belongs to another user, can be changed by others, or is not a regular
-    /// file. Nothing of it was used.
+    /// file. Its content was not used.
     #[error("refused to use {} for credentials", .path.display())]
     Refused {
         /// The file, or its lock.
         path: PathBuf,
-        /// Why, with owner and mode.
+        /// Reason, with owner and mode.
         #[source]
         source: io::Error,
     },
-    /// More bytes than any credentials file has.
+    /// The file is larger than the limit on credentials files.
     #[error("the credentials file {} has more than {max} bytes", .path.display())]
     TooLarge {
         /// The file.
@@ -399,7 +428,7 @@ pub enum AuthError {
         /// The limit in bytes.
         max: u64,
     },
-    /// Another process held the file's lock all the time.
+    /// Another process held the file's lock during the whole wait.
     #[error("gave up waiting for {}, which another process has held for {} s", .path.display(), .waited.as_secs())]
     Held {
         /// The lock.
@@ -407,12 +436,12 @@ pub enum AuthError {
         /// Time that this process waited.
         waited: Duration,
     },
-    /// It was cancelled.
+    /// The caller cancelled the change.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
     /// The file is not JSON of the right form.
     #[error(
-        "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",
+        "the credentials file {} does not have the form of containers-auth.json(5), see line {line}, column {column}",
         .path.display()
     )]
     Json {
@@ -423,7 +452,7 @@ pub enum AuthError {
         /// Column, from 1.
         column: usize,
     },
-    /// An entry that holds credentials in no form that is known.
+    /// An entry has credentials of an unknown form.
     #[error(
         "the credentials file {} has an entry {key:?} that is neither user:password in base64 nor a token",
         .path.display()
@@ -439,7 +468,7 @@ pub enum AuthError {
 impl AuthError {
     fn read(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Read { path, source },
         }
@@ -447,7 +476,7 @@ impl AuthError {
 
     fn write(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Write { path, source },
         }
@@ -457,7 +486,9 @@ impl AuthError {
 impl Failure for AuthError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => kind_of(source),
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => {
+                io_error_kind(source)
+            }
             Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
             Self::Held { .. } | Self::Cancelled(_) => ErrorKind::Transient,
         }
@@ -466,8 +497,8 @@ impl Failure for AuthError {
     fn hint(&self) -> Option<Hint> {
         let own = Hint::from("name a file of your own").with(Setting::CredentialsFile);
         match self {
-            Self::Refused { path, source } => Some(Untrusted::of(source)?.hint(path, own)),
-            Self::Held { path, .. } => Some(end_holder(path, own)),
+            Self::Refused { path, source } => Some(Untrusted::from_error(source)?.hint(path, own)),
+            Self::Held { path, .. } => Some(end_lock_holder_hint(path, own)),
             Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
             Self::Cancelled(_) => Some(Hint::again()),
             Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
@@ -476,293 +507,4 @@ impl Failure for AuthError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::reference::Reference;
-
-    fn find(content: &str, reference: &str) -> Result<Option<String>, AuthError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), content).unwrap();
-        let Reference::Registry(image) = Reference::parse(reference).unwrap() else {
-            panic!("no registry")
-        };
-        let shown = |credentials| match credentials {
-            Means::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
-            Means::IdentityToken { token, .. } => format!("token {}", token.reveal()),
-            Means::RegistryToken(token) => format!("registry token {}", token.reveal()),
-        };
-        let files = AuthFiles {
-            named: Some(file.path().to_owned()),
-            default: None,
-        };
-        let found = files.find(&image)?;
-        Ok(found.credentials.map(|(credentials, _)| shown(credentials)))
-    }
-
-    fn auths(entries: &[(&str, &str)]) -> String {
-        let entry = |(key, pair): &(&str, &str)| ((*key).to_owned(), json!({"auth": STANDARD.encode(pair)}));
-        json!({"auths": entries.iter().map(entry).collect::<serde_json::Map<String, Value>>()}).to_string()
-    }
-
-    #[test]
-    fn the_most_specific_key_wins() {
-        let file = auths(&[
-            ("a.example", "host:1"),
-            ("a.example/team", "team:1"),
-            ("a.example/team/app", "app:1"),
-            ("a.example:5000", "port:1"),
-            ("docker.io/library", "library:1"),
-            ("https://index.docker.io/v1/", "hub:a:b"),
-            ("https://b.example", "url:1"),
-        ]);
-        for (reference, credentials) in [
-            ("a.example/other", Some("host:1")),
-            ("a.example/teams/app", Some("host:1")),
-            ("a.example/team/x/y", Some("team:1")),
-            ("a.example/team/app:tag", Some("app:1")),
-            ("a.example:5000/team/app", Some("port:1")),
-            ("debian", Some("library:1")),
-            ("user/name", Some("hub:a:b")),
-            ("b.example/x", Some("url:1")),
-            ("c.example/x", None),
-        ] {
-            assert_eq!(find(&file, reference).unwrap().as_deref(), credentials, "{reference}");
-        }
-    }
-
-    #[test]
-    fn docker_hub_has_many_names() {
-        for host in [
-            "docker.io",
-            "index.docker.io",
-            "registry-1.docker.io",
-            "Index.Docker.IO",
-        ] {
-            for scheme in ["", "http://", "https://", "HTTPS://"] {
-                for path in ["", "/", "/v1", "/v1/", "/v2/"] {
-                    let key = format!("{scheme}{host}{path}");
-                    for image in ["debian", "index.docker.io/library/debian", "registry-1.docker.io/a/b"] {
-                        let found = find(&auths(&[(&key, "hub:1")]), image).unwrap();
-                        assert_eq!(found.as_deref(), Some("hub:1"), "{key} for {image}");
-                    }
-                    assert_eq!(find(&auths(&[(&key, "hub:1")]), "a.example/x").unwrap(), None);
-                }
-            }
-            let found = find(&auths(&[(&format!("{host}/library"), "hub:1")]), "debian");
-            assert_eq!(found.unwrap().as_deref(), Some("hub:1"), "{host}");
-        }
-        for key in [
-            "registry.hub.docker.com",
-            "docker.io.example",
-            "ftp://docker.io",
-            "docker.io/v2/x",
-        ] {
-            assert_eq!(find(&auths(&[(key, "hub:1")]), "debian").unwrap(), None, "{key}");
-        }
-    }
-
-    #[test]
-    fn keys_that_mean_the_same_have_an_order() {
-        for (file, credentials) in [
-            (&[("https://a.example", "url:1"), ("a.example", "name:1")][..], "name:1"),
-            (&[("https://a.example", "url:1"), ("A.example", "upper:1")], "upper:1"),
-            (&[("a.example/v2/", "v2:1"), ("a.example/v1/", "v1:1")], "v1:1"),
-            (&[("A.example/team/", "team:1"), ("a.example", "name:1")], "team:1"),
-            (
-                &[("https://a.example/team", "url:1"), ("a.example/te", "no:1")],
-                "url:1",
-            ),
-        ] {
-            assert_eq!(
-                find(&auths(file), "a.example/team/app").unwrap().as_deref(),
-                Some(credentials)
-            );
-        }
-        for empty in [json!({}), json!(null), json!({"auth": ""}), json!({"username": "u"})] {
-            for key in ["docker.io", "docker.io/library/debian", "registry-1.docker.io"] {
-                let file = json!({"auths": {key: empty, "https://index.docker.io/v1/": {"auth": "dTpw"}}});
-                assert_eq!(
-                    find(&file.to_string(), "debian").unwrap().as_deref(),
-                    Some("u:p"),
-                    "{file}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn only_an_entry_that_is_needed_has_to_be_read() {
-        let broken = [
-            json!("c2VjcmV0"),
-            json!(["c2VjcmV0"]),
-            json!({"auth": 1}),
-            json!({"auth": "c2VjcmV0"}),
-        ];
-        for entry in broken {
-            let file = json!({
-                "auths": {"a.example": {"auth": "dTpw"}, "b.example": entry},
-                "credHelpers": {"a.example": 1}, "credsStore": [], "HttpHeaders": 1
-            });
-            assert_eq!(
-                find(&file.to_string(), "a.example/x").unwrap().as_deref(),
-                Some("u:p"),
-                "{file}"
-            );
-            let error = find(&file.to_string(), "b.example/x").unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(
-                shown.contains("\"b.example\"") && !shown.contains("c2VjcmV0"),
-                "{shown}"
-            );
-        }
-    }
-
-    #[test]
-    fn files_of_another_form_are_refused() {
-        for content in [
-            "[]",
-            "[{\"a.example\": {}}]",
-            "{\"auths\": []}",
-            "{\"credHelpers\": []}",
-            "1",
-            "\"a\"",
-            "{",
-        ] {
-            let error = find(content, "a.example/x").unwrap_err();
-            assert!(matches!(error, AuthError::Json { .. }), "{content}: {error:?}");
-        }
-        let mark = format!("\u{feff}{}", auths(&[("a.example", "u:p")]));
-        assert_eq!(find(&mark, "a.example/x").unwrap().as_deref(), Some("u:p"));
-        assert_eq!(find("\u{feff}\r\n", "a.example/x").unwrap(), None);
-    }
-
-    #[test]
-    fn identity_tokens_and_empty_entries_are_understood() {
-        let file = json!({
-            "auths": {"a.example": {"auth": STANDARD.encode("u:"), "identitytoken": "t0k"}, "b.example": {}},
-            "credHelpers": {"b.example": "would-run"}, "credsStore": "would-run-too"
-        });
-        assert_eq!(
-            find(&file.to_string(), "a.example/x").unwrap().as_deref(),
-            Some("token t0k")
-        );
-        assert_eq!(find(&file.to_string(), "b.example/x").unwrap(), None);
-        assert_eq!(find("{}", "b.example/x").unwrap(), None);
-    }
-
-    #[test]
-    fn null_is_nothing() {
-        let pair = json!({"auth": STANDARD.encode("u:p"), "identitytoken": null, "email": null});
-        for (content, credentials) in [
-            (Value::Null, None),
-            (json!({"auths": null, "credHelpers": null, "credsStore": null}), None),
-            (json!({"auths": {"a.example": null}}), None),
-            (
-                json!({"auths": {"a.example": {"auth": null}}, "credHelpers": {"a.example": null}}),
-                None,
-            ),
-            (
-                json!({"auths": {"b.example": null, "a.example": pair}, "credsStore": null}),
-                Some("u:p"),
-            ),
-        ] {
-            let found = find(&content.to_string(), "a.example/x").unwrap();
-            assert_eq!(found.as_deref(), credentials, "{content}");
-        }
-    }
-
-    #[test]
-    fn broken_files_are_errors_that_show_no_secret() {
-        let wrong_type =
-            json!({"auths": {"a.example": {"auth": ["c2VjcmV0OnNlY3JldA=="]}, "b": "c2VjcmV0OnNlY3JldA=="}});
-        let no_colon = auths(&[("a.example", "c2VjcmV0")]);
-        let no_base64 = json!({"auths": {"a.example": {"auth": "c2VjcmV0 c2VjcmV0"}}});
-        let no_user = auths(&[("a.example", ":c2VjcmV0")]);
-        for content in [
-            wrong_type.to_string(),
-            no_colon,
-            no_base64.to_string(),
-            no_user,
-            "c2VjcmV0".to_owned(),
-        ] {
-            let error = find(&content, "a.example/x").unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(!shown.contains("c2VjcmV0") && !shown.contains("secret"), "{shown}");
-        }
-        let Reference::Registry(image) = Reference::parse("a.example/x").unwrap() else {
-            panic!("no registry")
-        };
-        let missing = AuthFiles {
-            named: Some("/nonexistent/auth.json".into()),
-            default: None,
-        };
-        assert!(matches!(missing.find(&image).err(), Some(AuthError::Read { .. })));
-    }
-
-    fn image(reference: &str) -> RegistryReference {
-        match Reference::parse(reference).unwrap() {
-            Reference::Registry(image) => image,
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn the_default_file_has_the_second_word_and_need_not_exist() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| Some(directory.path().join(name));
-        fs::write(
-            path("named").unwrap(),
-            auths(&[("a.example", "a:1"), ("b.example/x", "b:1")]),
-        )
-        .unwrap();
-        fs::write(
-            path("default").unwrap(),
-            auths(&[("a.example", "a:2"), ("b.example", "b:2")]),
-        )
-        .unwrap();
-        let from = |default: &str, reference: &str| {
-            let files = AuthFiles {
-                named: path("named"),
-                default: path(default),
-            };
-            let found = files.find(&image(reference)).unwrap();
-            found
-                .credentials
-                .map(|(_, file)| file.file_name().unwrap().to_str().unwrap().to_owned())
-        };
-        assert_eq!(from("default", "a.example/x").as_deref(), Some("named"));
-        assert_eq!(from("default", "b.example/x/y").as_deref(), Some("named"));
-        assert_eq!(from("default", "b.example/z").as_deref(), Some("default"));
-        assert_eq!(from("missing", "b.example/z"), None);
-    }
-
-    #[test]
-    fn helpers_are_named_and_never_asked() {
-        let helper = |content: &Value, reference: &str| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            fs::write(file.path(), content.to_string()).unwrap();
-            let files = AuthFiles {
-                named: Some(file.path().to_owned()),
-                default: None,
-            };
-            files.find(&image(reference)).unwrap().helper.map(|helper| helper.name)
-        };
-        let own = json!({"credHelpers": {"a.example": "gcloud", "https://index.docker.io/v1/": "hub"}});
-        assert_eq!(helper(&own, "a.example/x").as_deref(), Some("gcloud"));
-        assert_eq!(helper(&own, "debian").as_deref(), Some("hub"));
-        assert_eq!(helper(&own, "b.example/x"), None);
-        let store = json!({"credsStore": "desktop"});
-        assert_eq!(helper(&store, "b.example/x").as_deref(), Some("desktop"));
-        for none in [
-            json!({"credsStore": ""}),
-            json!({"credHelpers": {"b.example": null}}),
-            json!({"credHelpers": {"b.example": ""}}),
-        ] {
-            assert_eq!(helper(&none, "b.example/x"), None);
-        }
-    }
-}
+mod tests;

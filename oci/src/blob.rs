@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use super::file_range::FileRange;
 use super::progress::LayerReporter;
 #[cfg(feature = "registry")]
-use super::registry::Growing;
+use super::registry::TailReader;
 use layer::Decoder;
 
 /// A reader of a layer's blob, as the source has it, compressed or not. Reports what is read.
@@ -22,7 +22,7 @@ pub(super) enum BlobBytes {
     FileRange(FileRange),
     /// A download.
     #[cfg(feature = "registry")]
-    Growing(Growing),
+    Growing(TailReader),
     /// A layer that an archive holds compressed, although its manifest lists the uncompressed tar:
     /// the compressed bytes, and a decoder of them. Reads return decompressed bytes.
     Decompressed(FileRange, Box<Decoder<BufReader<FileRange>>>),

@@ -1,30 +1,48 @@
-//! The store of blobs, shared by all builds that use the same state directory.
+//! The blob store, shared by all builds that use the same state directory.
 //!
-//! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are
-//!   right.
-//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of a download, which the next download of
+//! The store has no index and no daemon. Its files, below the state directory:
+//!
+//! - `blobs/<algorithm>/<hex>` is a complete blob.
+//! - `blobs/<algorithm>/<hex>.partial` is the beginning of a download, which the next download of
 //!   the blob resumes.
-//! - `blobs/incoming/<hex>.<any>` holds, until it is whole, a blob that is never resumed: a document,
-//!   or a layer's tar that is kept, which is a blob of its own. Its writer has it locked.
-//! - `blobs/locks/<3 hex digits>` is locked while a blob is written whose hash begins so. Locks end
-//!   with the process that holds them, `kill -9` included, and their files stay: nobody can wait for
-//!   one that another removes.
+//! - `blobs/incoming/<hex>.<random>` is an incomplete blob that is never resumed: a document
+//!   (index, manifest or config), or a cached tar.
+//! - `blobs/locks/<3 hex digits>` is the lock of all blobs whose hash begins with these digits.
 //!
-//! When a blob was last used is its time of modification. Nothing is synced: who reads a blob
-//! checks it again, and removes it from the store if a crash of the machine has spoilt it.
+//! The rules:
 //!
-//! Everything is reached by descriptor, from the state directory on, and through no symlink. What
-//! another user owns or can change is refused: it is not this store's, since files are made with
-//! mode 0600, and directories with 0700.
+//! 1. A file gets the name of a blob by a rename, and only when its size and digest are right.
+//! 2. A process writes a `.partial` file only while it holds the blob's lock. While it hashes or
+//!    waits for bytes, other processes wait for the lock.
+//! 3. A process locks its own file in `incoming`. Any process may remove a file there that is not
+//!    locked: its writer is dead.
+//! 4. A lock ends with the process that holds it, even after `kill -9`. Lock files are never
+//!    removed, since another process may be waiting for one.
+//! 5. A process that waits for a lock compares the lengths of the `.partial` files that share the
+//!    lock. While one of them grows, the holder is alive; otherwise the wait ends with
+//!    [`StoreError::Held`].
+//! 6. The modification time of a blob is the time of its last use. Eviction removes the least
+//!    recently used blobs first.
+//! 7. Nothing is fsynced. A reader verifies the digest of a stored blob, and a build that finds
+//!    a damaged blob, after a crash of the machine for example, removes it and starts again.
+//! 8. All files are opened relative to the directory `blobs`, which is opened once, and through no
+//!    symlink. So a reader of a growing blob reads the very file whose hash the download computes.
+//! 9. Files are created with mode 0600, and directories with mode 0700. A file or directory that
+//!    another user owns or can change is refused and not repaired: only `cache prune` and `cache
+//!    verify` remove it.
+//!
+//! To add a kind of file to the store: document its name and its lock here, create it in a module
+//! of its own like [`incoming`], and teach [`cache`] to list, evict and verify it. Whatever `cache
+//! verify` and `cache prune` do not know stays in the store for ever.
 
 mod cache;
 #[cfg(feature = "registry")]
 mod download;
 mod error;
 mod incoming;
-mod keep;
 #[cfg(feature = "registry")]
 mod partial;
+mod tar_cache_writer;
 
 use std::ffi::OsStr;
 use std::fs::{File, FileTimes, TryLockError};
@@ -38,30 +56,30 @@ use crate::host::{Access, Directory, EntryKind, Untrusted};
 
 pub use cache::{Cache, CacheEntry, CacheReport};
 #[cfg(feature = "registry")]
-pub(super) use download::{Begin, LockActivity};
+pub(super) use download::{LockActivity, WriteTicket};
 pub use error::StoreError;
-pub use keep::TarCacheWriter;
 #[cfg(feature = "registry")]
-pub(super) use partial::Partial;
+pub(super) use partial::PartialBlob;
+pub use tar_cache_writer::TarCacheWriter;
 
 /// A store of blobs in a state directory.
 #[derive(Debug, Clone)]
 pub(super) struct BlobStore {
     state_dir: PathBuf,
-    /// The directory `blobs`, once it was opened: from then on, all is the same store, whatever
-    /// becomes of the path.
+    /// The directory `blobs`, once it was opened. From then on, the store stays the same even if
+    /// the path leads elsewhere.
     blobs: Arc<OnceLock<Directory>>,
 }
 
-/// A directory of the store.
+/// A subdirectory of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Folder {
+enum Subdirectory {
     Blobs(Algorithm),
     Incoming,
     Locks,
 }
 
-impl Folder {
+impl Subdirectory {
     fn name(self) -> &'static str {
         match self {
             Self::Blobs(algorithm) => algorithm.name(),
@@ -72,28 +90,30 @@ impl Folder {
 }
 
 impl BlobStore {
-    /// The store in `state_dir`, which need not exist yet.
+    /// Opens the store in `state_dir`, which may be missing.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] if it exists and another user made it or can change it, and
+    /// [`StoreError::Refused`] if the store exists and another user owns it or can change it, and
     /// [`StoreError::Read`].
     pub(super) fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::new(state_dir);
-        store.find_blobs()?;
+        store.find_blobs_directory()?;
         Ok(store)
     }
 
-    /// As [`BlobStore::open`], with the refusal left to each operation.
+    /// Returns the store in `state_dir` without opening it. Each operation reports the errors of
+    /// [`BlobStore::open`].
     fn new(state_dir: &Path) -> Self {
-        let is_here = state_dir.as_os_str().is_empty();
+        let is_current = state_dir.as_os_str().is_empty();
         Self {
-            state_dir: if is_here { Path::new(".") } else { state_dir }.to_owned(),
+            state_dir: if is_current { Path::new(".") } else { state_dir }.to_owned(),
             blobs: Arc::default(),
         }
     }
 
-    /// A blob of any size, and its size in bytes, if the store has it.
+    /// Opens a blob of any size. Returns the file and its size in bytes, or `None` if the store
+    /// lacks the blob.
     pub(super) fn find(&self, digest: &Digest) -> Option<(File, u64)> {
         let (file, size) = self.open_blob(digest).ok()??;
         mark_used(&file);
@@ -102,40 +122,43 @@ impl BlobStore {
 
     /// Removes a blob, if the store has it.
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
-            Some(folder) => remove(&folder, digest.hex()),
+        match self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? {
+            Some(directory) => remove(&directory, digest.hex()),
             None => Ok(()),
         }
     }
 
-    /// Path of the lock that a blob is written under.
+    /// Returns the path of a blob's lock.
     pub(super) fn lock_path(&self, digest: &Digest) -> PathBuf {
-        self.folder_path(Folder::Locks).join(lock_name(digest))
+        self.subdirectory_path(Subdirectory::Locks).join(lock_name(digest))
     }
 
-    /// Returns whether an entry has the name of a blob.
+    /// Returns whether the store has an entry with the name of a blob, or whether that is unknown
+    /// because of an error.
     fn has_entry(&self, digest: &Digest) -> bool {
-        let folder = self.find_folder(Folder::Blobs(digest.algorithm()));
-        folder.is_ok_and(|folder| folder.is_some_and(|folder| !matches!(folder.kind(digest.hex()), Ok(None))))
+        let directory = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()));
+        directory
+            .is_ok_and(|directory| directory.is_some_and(|directory| !matches!(directory.kind(digest.hex()), Ok(None))))
     }
 
-    /// Opens a blob, and returns its size in bytes too, if the store has it.
+    /// Opens a blob, without marking it as used. Returns the file and its size in bytes, or `None`
+    /// if the store lacks the blob.
     fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
-        let Some(folder) = self.find_folder(Folder::Blobs(digest.algorithm()))? else {
+        let Some(directory) = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? else {
             return Ok(None);
         };
         let open = || {
-            let file = folder.open_file(digest.hex(), Access::Read)?;
+            let file = directory.open_file(digest.hex(), Access::Read)?;
             let len = file.metadata()?.len();
             Ok((file, len))
         };
-        found(open()).map_err(|source| StoreError::read(self.path(digest), source))
+        none_if_missing(open()).map_err(|source| StoreError::read(self.path(digest), source))
     }
 
-    /// Locks the right to write a blob. None while somebody else has it.
+    /// Takes the lock of a blob. Returns `None` while another process or thread holds it.
     fn try_lock(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         let failed = |source| StoreError::lock(self.lock_path(digest), source);
-        let locks = self.make_folder(Folder::Locks)?;
+        let locks = self.ensure_subdirectory(Subdirectory::Locks)?;
         let file = locks.open_file(lock_name(digest), Access::Create).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -144,62 +167,67 @@ impl BlobStore {
         }
     }
 
-    /// Opens one of its directories, if it is there.
-    fn find_folder(&self, folder: Folder) -> Result<Option<Directory>, StoreError> {
-        let Some(blobs) = self.find_blobs()? else {
+    /// Opens a subdirectory of the store; `None` if it is missing.
+    fn find_subdirectory(&self, directory: Subdirectory) -> Result<Option<Directory>, StoreError> {
+        let Some(blobs) = self.find_blobs_directory()? else {
             return Ok(None);
         };
-        found(blobs.private(folder.name(), false)).map_err(|source| StoreError::read(self.folder_path(folder), source))
+        none_if_missing(blobs.private_subdirectory(directory.name(), false))
+            .map_err(|source| StoreError::read(self.subdirectory_path(directory), source))
     }
 
-    /// Opens one of its directories, and makes what is missing on the way there.
-    fn make_folder(&self, folder: Folder) -> Result<Directory, StoreError> {
-        let blobs = match self.find_blobs()? {
+    /// Opens a subdirectory of the store, and creates missing directories.
+    fn ensure_subdirectory(&self, directory: Subdirectory) -> Result<Directory, StoreError> {
+        let blobs = match self.find_blobs_directory()? {
             Some(blobs) => blobs,
-            None => self.make_blobs()?,
+            None => self.ensure_blobs_directory()?,
         };
         blobs
-            .private(folder.name(), true)
-            .map_err(|source| StoreError::write(self.folder_path(folder), source))
+            .private_subdirectory(directory.name(), true)
+            .map_err(|source| StoreError::write(self.subdirectory_path(directory), source))
     }
 
-    fn find_blobs(&self) -> Result<Option<&Directory>, StoreError> {
+    /// Opens the directory `blobs`; `None` if it is missing.
+    fn find_blobs_directory(&self) -> Result<Option<&Directory>, StoreError> {
         if let Some(blobs) = self.blobs.get() {
             return Ok(Some(blobs));
         }
         let state = Directory::find_private(&self.state_dir);
         let state = state.map_err(|source| StoreError::read(self.state_dir.clone(), source))?;
         let Some(state) = state else { return Ok(None) };
-        let blobs = found(state.private(BLOBS, false));
+        let blobs = none_if_missing(state.private_subdirectory(BLOBS, false));
         let blobs = blobs.map_err(|source| StoreError::read(self.state_dir.join(BLOBS), source))?;
         Ok(blobs.map(|blobs| self.blobs.get_or_init(|| blobs)))
     }
 
-    fn make_blobs(&self) -> Result<&Directory, StoreError> {
+    /// Opens the directory `blobs`, and creates missing directories.
+    fn ensure_blobs_directory(&self) -> Result<&Directory, StoreError> {
         let state = Directory::open_private(&self.state_dir);
         let state = state.map_err(|source| StoreError::write(self.state_dir.clone(), source))?;
-        let blobs = state.private(BLOBS, true);
+        let blobs = state.private_subdirectory(BLOBS, true);
         let blobs = blobs.map_err(|source| StoreError::write(self.state_dir.join(BLOBS), source))?;
         Ok(self.blobs.get_or_init(|| blobs))
     }
 
-    fn folder_path(&self, folder: Folder) -> PathBuf {
-        self.state_dir.join(BLOBS).join(folder.name())
+    /// Returns the path of a subdirectory, for messages.
+    fn subdirectory_path(&self, directory: Subdirectory) -> PathBuf {
+        self.state_dir.join(BLOBS).join(directory.name())
     }
 
-    /// Path of a blob, for messages.
+    /// Returns the path of a blob, for messages.
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder_path(Folder::Blobs(digest.algorithm())).join(digest.hex())
+        self.subdirectory_path(Subdirectory::Blobs(digest.algorithm()))
+            .join(digest.hex())
     }
 }
 
-/// Algorithms by which blobs are named.
+/// Digest algorithms, each with a subdirectory for its blobs.
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
-/// The directory of the store in the state directory.
+/// Name of the store in the state directory.
 const BLOBS: &str = "blobs";
 
-/// The extension of a blob's beginning.
+/// Extension of the beginning of a download.
 const PARTIAL: &str = "partial";
 
 fn partial_name(digest: &Digest) -> String {
@@ -210,8 +238,8 @@ fn lock_name(digest: &Digest) -> &str {
     &digest.hex()[..3]
 }
 
-/// Turns what is missing into `None`.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+/// Turns the error `NotFound` into `None`.
+fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -219,37 +247,36 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Removes a file, if it is there.
-fn remove(folder: &Directory, name: &str) -> Result<(), StoreError> {
-    let removed = found(folder.remove_file(name));
+/// Removes a file, which may be missing.
+fn remove(directory: &Directory, name: &str) -> Result<(), StoreError> {
+    let removed = none_if_missing(directory.remove_file(name));
     removed
         .map(drop)
-        .map_err(|source| StoreError::write(folder.path().join(name), source))
+        .map_err(|source| StoreError::write(directory.path().join(name), source))
 }
 
-/// Removes whatever has a name, if that is not a directory with something in it.
-fn remove_entry(folder: &Directory, name: impl AsRef<OsStr>) -> io::Result<()> {
+/// Removes an entry of any kind, which may be missing. Fails for a directory that is not empty.
+fn remove_entry(directory: &Directory, name: impl AsRef<OsStr>) -> io::Result<()> {
     let name = name.as_ref();
-    let removed = match folder.kind(name)? {
+    let removed = match directory.kind(name)? {
         None => return Ok(()),
-        Some(EntryKind::Directory) => folder.remove_directory(name),
-        Some(_) => folder.remove_file(name),
+        Some(EntryKind::Directory) => directory.remove_directory(name),
+        Some(_) => directory.remove_file(name),
     };
-    found(removed).map(drop)
+    none_if_missing(removed).map(drop)
 }
 
-/// Returns whether no build can open a file, whatever else the system does meanwhile: it is of no
-/// use.
+/// Returns whether an error means that no build can ever open the file, so that it may be removed.
 fn is_unusable(error: &io::Error) -> bool {
-    // Windows also refuses what is about to be removed.
-    Untrusted::of(error).is_some() || (cfg!(unix) && error.kind() == io::ErrorKind::PermissionDenied)
+    // Windows also denies access to a file that is about to be removed.
+    Untrusted::from_error(error).is_some() || (cfg!(unix) && error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Makes a blob the one that was used last. Where that cannot be, it is only evicted earlier.
+/// Marks a blob as the most recently used. A failure only means that the blob is evicted earlier.
 fn mark_used(file: &File) {
     #[expect(
         clippy::disallowed_methods,
-        reason = "it decides what is evicted from the store, and nothing of an image"
+        reason = "it decides which blobs are evicted, and affects no image"
     )]
     let now = SystemTime::now();
     let _ = file.set_times(FileTimes::new().set_modified(now));

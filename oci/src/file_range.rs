@@ -33,7 +33,7 @@ impl FileRange {
             source,
         };
         let file = match open_file(path) {
-            Err(error) if Untrusted::of(&error).is_some() => {
+            Err(error) if Untrusted::from_error(&error).is_some() => {
                 return Err(FileError::NotAFile { path: path.to_owned() });
             }
             file => file.map_err(failed)?,

@@ -1,17 +1,27 @@
-//! Files and directories of the host, of which other users may have made, replaced or renamed
-//! any part.
+//! Access to files and directories of the host, safe from other users of the same machine.
 //!
-//! A path says where something was. A descriptor says what it is, and stays with it: so everything
-//! here is opened first, then looked at, and used by descriptor from then on.
+//! Another user may create, replace or rename any part of a path between two system calls. So these
+//! rules hold:
 //!
-//! - [`open_file`] and [`open_disk`] open what the user named, without waiting for the other end of
-//!   a FIFO, and without touching a device.
-//! - A [`Directory`] is reached through no symlink that another user owns. Its entries are opened
-//!   through no symlink at all.
-//! - A [`NewFile`] gets its name when it is complete, and a [`TempDirectory`] directory when the caller
-//!   asks for it. Both prove afterwards that the name is theirs.
+//! 1. Open first, then check the open descriptor with fstat(2), and use only the descriptor from
+//!    then on. A check before the opening only improves the error, and spares devices.
+//! 2. [`open_file`] and [`open_disk`] open a path that the user named. They follow symlinks, never
+//!    wait for the other end of a FIFO, and refuse devices, except that `open_disk` accepts block
+//!    devices.
+//! 3. [`Directory::open`] and its variants follow only symlinks of this user and of root. This
+//!    needs Linux; other systems follow every symlink on the way.
+//! 4. Entries of a [`Directory`] are opened by name, never by path, and never through a symlink.
+//! 5. The private variants, and [`Directory::open_file`] unless [`Access::ReadAnyOwner`] is given,
+//!    refuse a directory or file that another user owns or can write to. Root may own it. Nothing
+//!    is repaired.
+//! 6. A new file or directory gets a random hidden name, or none, and its real name only when it is
+//!    complete ([`NewFile`], [`TempDirectory`]). After each rename, the identity of the entry is
+//!    compared with the descriptor's, and another one is an error ([`Untrusted::Replaced`]).
 //!
-//! Windows has no such neighbours as long as nobody grants them access: there, paths are used.
+//! A refusal is an [`Untrusted`] inside of an [`io::Error`]. To add one, add its variant, its hint,
+//! and its kind in `host/untrusted.rs`.
+//!
+//! Windows uses paths: by default, its users cannot change each other's files.
 
 mod directory;
 mod entry;
@@ -27,21 +37,21 @@ pub use directory::{Access, Directory, parent_of};
 pub use entry::{Entry, EntryKind, Identity};
 pub use new_file::{NewFile, Replace};
 pub use temp_directory::TempDirectory;
-pub use untrusted::{Untrusted, kind_of};
+pub use untrusted::{Untrusted, io_error_kind};
 
 use layer::failure::Hint;
 
-/// Permission bits of any new file, less the umask.
-pub const ANY_FILE: u32 = 0o666;
+/// Permission bits of a new file without secrets, less the umask.
+pub const DEFAULT_FILE_MODE: u32 = 0o666;
 
 /// Opens a regular file for reading.
 ///
 /// # Errors
 ///
-/// Those of open(2), and [`Untrusted::NotAFile`] for everything else that a path can lead to.
+/// Those of open(2), and [`Untrusted::NotAFile`] if the path does not lead to a regular file.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    match EntryKind::of(file.metadata()?.file_type()) {
+    match EntryKind::from_file_type(file.metadata()?.file_type()) {
         EntryKind::File => Ok(file),
         kind => Err(Untrusted::NotAFile(kind).into()),
     }
@@ -51,23 +61,24 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As [`open_file`].
+/// Those of open(2), and [`Untrusted::NotAFile`] if the path leads to neither of them.
 pub fn open_disk(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    match EntryKind::of(file.metadata()?.file_type()) {
+    match EntryKind::from_file_type(file.metadata()?.file_type()) {
         EntryKind::File | EntryKind::BlockDevice => Ok(file),
         kind => Err(Untrusted::NotAFile(kind).into()),
     }
 }
 
-/// Opens a path. `O_NONBLOCK` means nothing to files and disks, and keeps open(2) from waiting for
-/// the writer of a FIFO; `O_NOCTTY` keeps a terminal from becoming this process's own.
+/// Opens a path for reading. `O_NONBLOCK` keeps open(2) from waiting for the writer of a FIFO, and
+/// has no effect on files and disks. `O_NOCTTY` keeps a terminal from becoming the controlling
+/// terminal of this process.
 #[cfg(unix)]
 fn open_without_waiting(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};
-    // Some devices do something when they are opened. The look before spares those that nobody
-    // swaps in meanwhile.
-    match EntryKind::of(std::fs::metadata(path)?.file_type()) {
+    // Opening some devices has an effect. This check spares a device at the path, unless it is
+    // swapped in after the check.
+    match EntryKind::from_file_type(std::fs::metadata(path)?.file_type()) {
         EntryKind::File | EntryKind::BlockDevice => {}
         kind => return Err(Untrusted::NotAFile(kind).into()),
     }
@@ -77,23 +88,22 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
 
 #[cfg(not(unix))]
 fn open_without_waiting(path: &Path) -> io::Result<File> {
-    // Windows would only say that access is denied.
+    // Windows reports a directory as "access is denied".
     if std::fs::metadata(path)?.is_dir() {
         return Err(Untrusted::NotAFile(EntryKind::Directory).into());
     }
     File::open(path)
 }
 
-/// Returns the advice to make the directory of a path.
+/// Returns the advice to create the parent directory of a path.
 #[must_use]
-pub fn make_directory_of(path: &Path) -> Hint {
+pub fn mkdir_hint(path: &Path) -> Hint {
     let directory = path.parent().unwrap_or(path).display();
     format!("make the directory first: mkdir -p {directory}").into()
 }
 
-/// Returns advice on a lock that another process holds. `instead` is the advice to use another
-/// file.
-pub(crate) fn end_holder(lock: &Path, instead: Hint) -> Hint {
+/// Returns the advice to end the process that holds a lock, or to do what `instead` advises.
+pub(crate) fn end_lock_holder_hint(lock: &Path, instead: Hint) -> Hint {
     let lock = lock.display();
     Hint::from(format!("end the process that holds it (fuser {lock} shows which), or ")).and(instead)
 }

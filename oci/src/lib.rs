@@ -112,7 +112,7 @@ pub use progress::{Event, LayerProgress, Progress, Wait, WaitReason};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 #[cfg(feature = "registry")]
 pub use registry::{
-    CertificateOwner, LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, TlsError, check_login,
+    CertificateOwner, LoginCheck, ProxyRefusal, RedirectError, RegistryError, RegistryOptions, TlsError, check_login,
 };
 pub use source::Source;
 

@@ -72,7 +72,7 @@ impl RemoteImage {
             return Ok(root.clone());
         }
         if let Some(digest) = self.registry.pinned()
-            && let Some(json) = self.store.document(digest, None)?
+            && let Some(json) = self.store.find_document(digest, None)?
         {
             return Ok(RawDocument {
                 digest: digest.clone(),
@@ -82,8 +82,8 @@ impl RemoteImage {
             });
         }
         let fetched = self.registry.root()?;
-        if self.store.document(&fetched.digest, None)?.is_none() {
-            self.store.put(&fetched.digest, &fetched.json)?;
+        if self.store.find_document(&fetched.digest, None)?.is_none() {
+            self.store.write_document(&fetched.digest, &fetched.json)?;
         }
         Ok(self.root.get_or_init(|| fetched).clone())
     }
@@ -105,11 +105,11 @@ impl RemoteImage {
         size: u64,
         fetch: impl FnOnce(&Registry, &Digest, u64) -> Result<Vec<u8>, ImageError>,
     ) -> Result<Vec<u8>, ImageError> {
-        if let Some(json) = self.store.document(digest, Some(size))? {
+        if let Some(json) = self.store.find_document(digest, Some(size))? {
             return Ok(json);
         }
         let json = fetch(&self.registry, digest, size)?;
-        self.store.put(digest, &json)?;
+        self.store.write_document(digest, &json)?;
         Ok(json)
     }
 
@@ -122,7 +122,7 @@ impl RemoteImage {
             if downloads.contains_key(&blob.digest) || !seen.insert(&blob.digest) {
                 continue;
             }
-            if self.store.get(&blob.digest, blob.size)?.is_none() {
+            if self.store.find_sized(&blob.digest, blob.size)?.is_none() {
                 missing.push(blob.clone());
             } else {
                 stored.push(blob);
@@ -165,7 +165,7 @@ impl RemoteImage {
         loop {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
-                match self.store.get(digest, layer.size)? {
+                match self.store.find_sized(digest, layer.size)? {
                     Some(file) => return Ok(BlobBytes::FileRange(FileRange::prefix(file, layer.size))),
                     None => self.download(&[layer.blob_ref()], reporter)?,
                 }
@@ -186,7 +186,7 @@ impl RemoteImage {
     /// Waits for the end of a download, and returns its error.
     pub(super) fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         let download = self.downloads().remove(&layer.digest);
-        download.map_or(Ok(()), |download| download.finish())
+        download.map_or(Ok(()), |download| download.wait_finished())
     }
 
     fn downloads(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Download>>> {

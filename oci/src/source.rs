@@ -140,7 +140,7 @@ impl Source {
     #[must_use]
     pub fn cache_tar(&self, layer: &Layer) -> Option<TarCacheWriter> {
         let store = self.tar_store.as_ref().filter(|_| layer.digest != layer.diff_id)?;
-        let writer = TarCacheWriter::begin(store, &layer.diff_id)?;
+        let writer = TarCacheWriter::start(store, &layer.diff_id)?;
         tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "caches the tar");
         Some(writer)
     }

@@ -44,7 +44,7 @@ impl SpoolDirectory {
         let directory = match self {
             Self::State(state) => Directory::open_private(state)
                 .map_err(|source| failed(state.clone(), source))?
-                .private(TMP, true),
+                .private_subdirectory(TMP, true),
             Self::System(path) => match Directory::open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::open_private(path),
                 directory => directory,
@@ -65,10 +65,10 @@ const TMP: &str = "tmp";
 /// Creates a file without a name, or removes its name at once where the file system needs one.
 #[cfg(unix)]
 fn create_unnamed(directory: &Directory) -> io::Result<File> {
-    if let Some(file) = directory.create_nameless(0o600) {
+    if let Some(file) = directory.create_unnamed(0o600) {
         return Ok(file);
     }
-    let (name, file) = directory.create_hidden(0o600)?;
+    let (name, file) = directory.create_hidden_file(0o600)?;
     directory.remove_file(name)?;
     Ok(file)
 }

@@ -1,9 +1,9 @@
-"""Packages the programs of a release: archives, Debian packages, a Homebrew formula, bills of materials and checksums.
+"""Packages a release: archives, Debian packages, a formula, bills of materials and checksums.
 
 python3 release/package OUT DOCUMENTS EPOCH TARGET...
 
-Takes the programs from target/<target>/release, and manual pages and completions from DOCUMENTS. The same files give the
-same bytes: all times are EPOCH, in seconds since 1970.
+Takes the programs from target/<target>/release, and manual pages and completions from DOCUMENTS. The
+output depends on these files alone: all times are EPOCH, in seconds since 1970.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on names and contents alone."""
+"""Reproducible archives: their bytes depend on names, contents and the given time alone."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""A Debian package, by dpkg-deb: the same bytes for the same files and SOURCE_DATE_EPOCH."""
+"""Debian packages, by dpkg-deb. Their bytes depend on the files and SOURCE_DATE_EPOCH alone."""
 
 import gzip
 import os
@@ -68,7 +68,7 @@ def deb(files: list[File], version: str, target: str, repository: str, descripti
 
 
 def place(path: str, content: bytes) -> tuple[str, bytes]:
-    """Where a file of the archive belongs on Debian."""
+    """Returns the path of an archive's file on Debian, and its content."""
     name = path.rsplit("/", 1)[-1]
     if name == "microagent":
         return "usr/bin/microagent", content

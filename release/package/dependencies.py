@@ -1,4 +1,4 @@
-"""The crates that are linked into the program for a target, by Cargo's own account."""
+"""The crates linked into the program for a target, from cargo metadata."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ class Crate:
     name: str
     version: str
     licence: str
-    checksum: str | None  # SHA-256 of the crate's archive, as Cargo.lock has it
+    checksum: str | None  # SHA-256 of the crate's archive, from Cargo.lock
     repository: str | None
     description: str | None
     directory: Path
@@ -21,7 +21,7 @@ class Crate:
 
 
 def crates(root: Path, target: str) -> tuple[Crate, list[Crate]]:
-    """The program's own crate, and all that it needs at run time, by name and version."""
+    """Returns the program's own crate, and the crates linked into it, by name and version."""
     command = ["cargo", "metadata", "--format-version=1", "--locked", f"--filter-platform={target}"]
     metadata = json.loads(subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}

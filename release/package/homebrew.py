@@ -53,7 +53,7 @@ TARGETS = {
 
 
 def formula(version: str, repository: str, description: str, archives: dict[str, tuple[str, str]]) -> bytes:
-    """`archives`: the name and the SHA-256 of each target's."""
+    """Returns the formula. `archives` has the name and the SHA-256 of each target's archive."""
     values = {}
     for key, target in TARGETS.items():
         values[key], values[f"{key}_sha256"] = archives[target]

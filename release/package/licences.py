@@ -1,4 +1,4 @@
-"""The licences of what is linked into the program, each text once."""
+"""The licences of the crates linked into the program, each text once."""
 
 from collections import defaultdict
 
@@ -9,7 +9,10 @@ RULE = "=" * 80
 
 
 def licences(crates: list[Crate], target: str) -> bytes:
-    """Crates that carry no text of their own are named with their SPDX expression; what that means others here say in full."""
+    """Lists the crates with their SPDX expressions, then the licence texts.
+
+    For crates without a text of their own, other crates' texts explain the expression.
+    """
     holders = defaultdict(list)
     lines = ["What is linked into microagent, besides its own code, and under which terms.", ""]
     for crate in crates:
@@ -28,7 +31,7 @@ def licences(crates: list[Crate], target: str) -> bytes:
 
 def texts(crate: Crate) -> list[str]:
     found = set()
-    # Sources in other languages have theirs one directory below.
+    # Bundled sources in other languages have their texts in a subdirectory.
     for pattern in ("*", "*/*"):
         for path in crate.directory.glob(pattern):
             if path.is_file() and path.name.upper().startswith(NAMES) and path.suffix not in (".rs", ".toml"):

@@ -1,4 +1,4 @@
-"""A software bill of materials in the form of CycloneDX 1.5: no serial number and no paths, so that it is the same each time."""
+"""A software bill of materials in CycloneDX 1.5. Reproducible: no serial number, no paths."""
 
 import json
 from datetime import datetime, timezone

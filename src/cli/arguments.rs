@@ -1,4 +1,16 @@
-//! What can be asked for on the command line.
+//! Arguments of all commands, and those of `rootfs build` in full.
+//!
+//! A new flag of `rootfs build` touches these places:
+//! - the argument with its help text, here or in one of the flattened groups (`cache`, `state`,
+//!   `registry`, `file_system`, `limits`, `presentation`), and its conversion in
+//!   [`Build::options`];
+//! - a field of `BuildOptions` in `rootfs::options`, with the same default: a test below compares
+//!   them;
+//! - the table of flags in README.md, in the same words as the help text;
+//! - `tests/cli/arguments.rs`: the list of flags that `--help` shows, and values that are refused;
+//! - a `Setting` and its name in `hints`, if an error advises to use the flag.
+//!
+//! Shell completions and manual pages are generated from these types.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,14 +33,14 @@ use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::limits::LimitArguments;
 use super::presentation::PresentationArguments;
-use super::progress::Style;
+use super::progress::ProgressOutput;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
 use super::verify::Verify;
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
-/// Turns container images into bootable disk images.
+/// Build bootable disk images from container images
 #[derive(Debug, Parser)]
 #[command(name = "microagent", version, propagate_version = true, max_term_width = 100)]
 pub(super) struct Arguments {
@@ -41,73 +53,73 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Root file systems: ext4 disk images made from OCI images
-    RootfsBuilder {
+    /// Build, inspect, verify and compare disk images
+    Rootfs {
         #[command(subcommand)]
         command: RootfsCommand,
     },
 
-    /// Registries: logging in to those that do not give everything to everyone
+    /// Log in to private registries
     Registry {
         #[command(subcommand)]
         command: RegistryCommand,
     },
 
-    /// What is kept of downloads, for builds of the same images and layers
+    /// List, remove or verify cached downloads
     Cache(Cache),
 
-    /// Says which version this is, of which commit, for which target
+    /// Print version, commit and target of this program
     Version,
 
-    /// Prints what a shell needs to complete commands and flags
+    /// Print a script that completes commands and flags in a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
-        /// The shell
+        /// Shell to print the script for
         shell: Shell,
     },
 
-    /// Writes the manual pages, for packages
+    /// Write the manual pages, for packages
     #[command(hide = true)]
     Manual {
-        /// Directory to write them to
+        /// Directory to write to; created if it is missing
         directory: PathBuf,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RootfsCommand {
-    /// Builds an ext4 disk image from an OCI image
+    /// Build an ext4 disk image from an OCI image
     #[command(after_help = BUILD_HELP)]
     Build(Box<Build>),
 
-    /// Looks into an ext4 disk image, without root
+    /// Show an ext4 disk image and the files in it, without root
     Inspect(Inspect),
 
-    /// Checks an ext4 disk image, without e2fsprogs
+    /// Check an ext4 disk image for errors, without e2fsprogs
     Verify(Verify),
 
-    /// Says in what two ext4 disk images differ
+    /// Compare two ext4 disk images
     Diff(Diff),
 }
 
 const BUILD_HELP: &str = "\
-The same image and options give the same bytes, whenever and wherever they are built. The output appears under its \
-name when it is whole, in place of an existing file; a build that fails leaves nothing.
+The same image and options produce the same bytes, on any machine and at any time. The disk image appears at <PATH> \
+only when it is complete, and replaces an existing file. A failed build leaves nothing behind.
 
-With SOURCE_DATE_EPOCH set, newer times in the image become that time (seconds since 1970).
+If SOURCE_DATE_EPOCH is set, newer times in the image become that time (seconds since 1970).
 
 Examples:
   microagent rootfs build --image docker.io/library/debian@sha256:<digest> --out debian.ext4
   microagent rootfs build --image oci:./layout:latest --allow-mutable --arch arm64 --out rootfs.ext4
   microagent rootfs build --image debian:12 --allow-mutable --exec 'uname -a' --out uname.ext4
 
-Boot the image with root=/dev/vda init=/sbin/microagent-init on the kernel's command line. The init prints \
-\"microagent-init: exit status=<n>\" or \"microagent-init: exit signal=<n>\", and powers off, when the command ends.
+Boot the disk image with root=/dev/vda init=/sbin/microagent-init on the kernel command line. When the command ends, \
+the init prints \"microagent-init: exit status=<n>\" or \"microagent-init: exit signal=<n>\", and powers off.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SIGTERM.";
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.";
 
 const COMPLETION_HELP: &str = "\
-Where it goes:
+Install the script with one of:
   bash        microagent completion bash > ~/.local/share/bash-completion/completions/microagent
   zsh         microagent completion zsh > \"${fpath[1]}/_microagent\"
   fish        microagent completion fish > ~/.config/fish/completions/microagent.fish
@@ -117,17 +129,20 @@ Where it goes:
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Build {
-    /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
-    /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file
-    /// system; with --allow-mutable also :<tag>, or none
+    /// Image to build from: a reference to a registry, or files on this machine
+    ///
+    /// [docker://]<registry>/<repository>@<digest> for an image in a registry,
+    /// oci:<directory>@<digest> for an OCI image layout, oci-archive:<file>, docker-archive:<file>,
+    /// dir:<directory>, or tar:<file> for a tar of a root file system. With --allow-mutable, :<tag>
+    /// may replace the digest, or both may be omitted.
     #[arg(long, value_name = "REF")]
     pub(super) image: String,
 
-    /// File to write; it replaces an existing one
+    /// Disk image to write; replaces an existing file
     #[arg(long, value_name = "PATH")]
     pub(super) out: PathBuf,
 
-    /// Platform of the image; short for --os and --arch
+    /// Platform of the image, instead of --os and --arch
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch"])]
     platform: Option<String>,
 
@@ -140,20 +155,21 @@ pub(super) struct Build {
         value_name = "ARCH",
         default_value = Platform::host_architecture(),
         hide_default_value = true,
-        help = "Architecture of the image, with or without a variant: amd64 or x86_64, arm64 or aarch64, arm/v7, … \
+        help = "Architecture of the image, with an optional variant: amd64 or x86_64, arm64 or aarch64, arm/v7, … \
                 [default: that of this machine]"
     )]
     arch: String,
 
-    /// Path in the image at which an init is put, to boot with init=<PATH>; none leaves the image as it is
+    /// Path in the image at which to install the init, to boot with init=<PATH>; none installs no
+    /// init
     #[arg(long, value_name = "PATH|none", default_value = InitPath::DEFAULT, value_parser = parse_init)]
     init: InitArgument,
 
-    /// Command for /bin/sh -c that the init runs [default: the image's Entrypoint and Cmd]
+    /// Command that the init runs with /bin/sh -c [default: the image's Entrypoint and Cmd]
     #[arg(long, value_name = "COMMAND")]
     exec: Option<OsString>,
 
-    /// Accept an image that is not pinned by digest, and may be another one tomorrow
+    /// Accept an image that is not pinned by digest; later builds may get another image
     #[arg(long)]
     allow_mutable: bool,
 
@@ -170,35 +186,43 @@ pub(super) struct Build {
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
 
-    /// Print the SHA-256 of the file that was written
+    /// Print the SHA-256 digest of the disk image
     #[arg(long)]
     digest: bool,
 
-    /// Export the tree that is in the finished image to <OUT>.stage, and what this user cannot set there to
-    /// <OUT>.stage.mtree (mtree(5)); existing ones are not replaced
+    /// Export the tree of the finished disk image to <OUT>.stage, described in <OUT>.stage.mtree
+    ///
+    /// The description, in the format of mtree(5), has all metadata, including what this user
+    /// cannot set on files. Existing files are not replaced.
     #[arg(long)]
     keep_stage: bool,
 
-    /// Export the tree in the same way to this directory, which must not exist, and to <DIR>.mtree
+    /// Export the tree like --keep-stage, to this directory and <DIR>.mtree, which must not exist
     #[arg(long, value_name = "DIR")]
     stage_snapshot: Option<PathBuf>,
 
-    /// Have this mke2fs of e2fsprogs make the file system, with the debugfs beside it or in PATH: the same tree, but bytes that
-    /// depend on its version
+    /// Create the file system with this mke2fs of e2fsprogs
+    ///
+    /// Uses the debugfs beside it or in PATH. The tree is the same, but the bytes depend on the
+    /// version of e2fsprogs. Takes more time, and space for a copy of the content beside the disk
+    /// image.
     #[arg(long, value_name = "PATH", conflicts_with = "inline_data")]
     mke2fs: Option<PathBuf>,
 
-    /// Threads that read, decompress, hash, apply and write layers; they change no byte of the disk image [default: one for each processor]
+    /// Number of threads for layers; does not affect the bytes [default: one per processor]
+    ///
+    /// They read, decompress, hash, apply and write layers.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(NonZeroUsize))]
     threads: Option<NonZeroUsize>,
 
-    /// Do not wait until the disk image is on the disk: quicker, and a power cut soon after can leave it damaged
+    /// Skip the fsync of the disk image: faster, but a power cut soon after can leave it damaged
     #[arg(long)]
     no_sync: bool,
 
-    /// How to show progress on standard error: auto is bars on a terminal, plain is one line a second
-    #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
-    pub(super) progress: Style,
+    /// Progress on standard error: auto for bars on a terminal, plain for one line a second, or
+    /// none
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t = ProgressOutput::Auto)]
+    pub(super) progress: ProgressOutput,
 
     #[command(flatten)]
     file_system: FileSystemArguments,
@@ -208,13 +232,13 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// What the arguments and the environment ask for.
+    /// Returns the options that the arguments and the environment select.
     ///
     /// # Errors
     ///
-    /// An image or a platform that cannot be, or such a time in the environment.
+    /// An invalid image, platform or combination of flags, or an invalid environment variable.
     pub(super) fn options(&self) -> Result<BuildOptions, clap::Error> {
-        // Not by clap, which would print a reference that it refuses, and one can hold a password.
+        // clap would repeat an invalid reference in its error, and a reference can hold a password.
         let image = Reference::parse(&self.image).map_err(|error| invalid("--image", &error))?;
         let platform = self.platform()?;
         let state_dir = self.state_dir(&image)?;
@@ -228,7 +252,7 @@ impl Build {
         options.file_system = self.file_system.options();
         options.uuid = self.uuid;
         options.init = self.init()?;
-        options.newest = source_date_epoch()?;
+        options.max_time = source_date_epoch()?;
         options.mke2fs.clone_from(&self.mke2fs);
         options.digest = self.digest;
         options.keep_stage = self.keep_stage;
@@ -257,14 +281,14 @@ impl Build {
             InitArgument::None if exec.is_none() => Ok(None),
             InitArgument::None => Err(clap::Error::raw(
                 ErrorKind::ArgumentConflict,
-                "--exec needs an init to run the command, and --init is none",
+                "--exec needs an init to run the command: omit --exec or --init none",
             )),
         }
     }
 
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
         match image {
-            // Nothing of files is kept then.
+            // Builds from files use no cache, so they need no state directory.
             Reference::Layout(_) | Reference::Local(_) if !self.cache.keep_unpacked() => {
                 Ok(self.state.find().unwrap_or_default())
             }
@@ -273,7 +297,7 @@ impl Build {
     }
 }
 
-/// What `--init` can say.
+/// Value of `--init`.
 #[derive(Debug, Clone)]
 enum InitArgument {
     Path(InitPath),
@@ -291,14 +315,16 @@ fn invalid(what: &str, error: &dyn std::error::Error) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, format!("{what}: {error}"))
 }
 
-/// The nil UUID is refused, since file systems take it for none (e2fsck pass 0, `PR_0_ADD_UUID`).
+/// Parses a UUID. Rejects the nil UUID, which file systems treat as a missing UUID (e2fsck pass 0,
+/// `PR_0_ADD_UUID`).
 fn parse_uuid(text: &str) -> Result<Uuid, String> {
     let uuid = text.parse::<Hyphenated>().map(Hyphenated::into_uuid).ok();
     uuid.filter(|uuid| !uuid.is_nil())
-        .ok_or_else(|| "a UUID has the form 6b8e2bd4-9d23-8c5a-9a37-0b5f1d2c3e4f, and is not all zeros".to_owned())
+        .ok_or_else(|| "a UUID has the form 6b8e2bd4-9d23-8c5a-9a37-0b5f1d2c3e4f and is not all zeros".to_owned())
 }
 
-/// The time that newer ones become, by the specification of reproducible-builds.org.
+/// Returns the time from `SOURCE_DATE_EPOCH` that replaces newer times, by the specification of
+/// reproducible-builds.org.
 fn source_date_epoch() -> Result<Option<Timestamp>, clap::Error> {
     let Some(value) = env::var_os(EPOCH_VARIABLE).filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -321,7 +347,7 @@ mod tests {
     fn flags_default_to_the_options_of_the_library() {
         let arguments = ["microagent", "rootfs", "build", "--image", "oci:x", "--out", "y"];
         let arguments = Arguments::try_parse_from(arguments).unwrap();
-        let Command::RootfsBuilder {
+        let Command::Rootfs {
             command: RootfsCommand::Build(build),
         } = arguments.command
         else {
@@ -329,9 +355,9 @@ mod tests {
         };
         let options = build.options().unwrap();
         let mut expected = BuildOptions::new("oci:x".parse().unwrap());
-        // Of the environment.
+        // These come from the environment.
         expected.registry.auth_files = options.registry.auth_files.clone();
-        expected.newest = options.newest;
+        expected.max_time = options.max_time;
         expected.cache_limit = build.cache.limit().unwrap();
         assert_eq!(format!("{options:?}"), format!("{expected:?}"));
     }

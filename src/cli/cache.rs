@@ -1,4 +1,4 @@
-//! `microagent cache`: what is kept of downloads.
+//! `microagent cache`: lists, removes and verifies cached downloads.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -7,9 +7,9 @@ use std::time::UNIX_EPOCH;
 use clap::{Args, Subcommand};
 use oci::{Cache as Blobs, CacheReport};
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
-use super::report::write;
+use super::report::write_stdout;
 use super::signals::Signals;
 use super::state::StateArguments;
 
@@ -25,83 +25,88 @@ pub(super) struct Cache {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// Lists what is kept, the most recently used first
+    /// List cached blobs, most recently used first
     #[command(visible_alias = "list")]
     Ls,
 
-    /// Removes what is kept
+    /// Remove cached blobs
     Prune {
-        /// Keep so much of what was used last
+        /// Size in MiB to keep, of the most recently used blobs
         #[arg(long, value_name = "MIB", default_value_t = 0)]
         keep_mib: u64,
     },
 
-    /// Holds all that is kept against its digests, and removes what is damaged
+    /// Verify the digest of every cached blob, and remove corrupt ones
     Verify,
 }
 
 impl Cache {
-    /// Does what is asked for, and prints the result on standard output.
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
-        let blobs = Blobs::new(&self.state.directory().map_err(Failure::Usage)?);
+    /// Runs the command, and prints the result on standard output.
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
+        let blobs = Blobs::new(&self.state.directory().map_err(CommandError::Usage)?);
         match self.command {
-            CacheCommand::Ls => print("kept", &blobs.entries().map_err(Failure::Cache)?, format),
+            CacheCommand::Ls => print("kept", &blobs.entries().map_err(CommandError::Cache)?, format),
             CacheCommand::Prune { keep_mib } => {
-                let removed = blobs.trim(keep_mib.saturating_mul(1 << 20)).map_err(Failure::Cache)?;
+                let removed = blobs
+                    .trim(keep_mib.saturating_mul(1 << 20))
+                    .map_err(CommandError::Cache)?;
                 print("removed", &removed, format)?;
-                all_done(removed)
+                fail_on_problems(removed)
             }
             CacheCommand::Verify => {
-                let signals = Signals::listen().map_err(Failure::Signals)?;
-                let damaged = blobs.verify(signals.cancel()).map_err(Failure::Cache)?;
-                print("damaged, and removed", &damaged, format)?;
+                let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
+                let damaged = blobs.verify(signals.cancel()).map_err(CommandError::Cache)?;
+                print("corrupt and removed", &damaged, format)?;
                 match (signals.exit_status(), damaged.entries.len()) {
-                    (Some(status), _) => Err(Failure::Signal { status }),
-                    (None, count) if count > 0 && damaged.problems.is_empty() => Err(Failure::Damaged { count }),
-                    (None, _) => all_done(damaged),
+                    (Some(status), _) => Err(CommandError::Interrupted { status }),
+                    (None, count) if count > 0 && damaged.problems.is_empty() => {
+                        Err(CommandError::DamagedBlobs { count })
+                    }
+                    (None, _) => fail_on_problems(damaged),
                 }
             }
         }
     }
 }
 
-/// Fails if something was passed over.
-fn all_done(report: CacheReport) -> Result<(), Failure> {
+/// Returns an error if entries could not be read or removed.
+fn fail_on_problems(report: CacheReport) -> Result<(), CommandError> {
     let problems = report.problems;
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::NotCleaned { problems })
+    Err(CommandError::CacheProblems { problems })
 }
 
-/// Prints what was done, and what was passed over: as warnings on standard error, unless it is for
-/// a program.
-fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), Failure> {
+/// Prints a report. In text format, entries that could not be read or removed are warnings on
+/// standard error.
+fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), CommandError> {
     let text = match format {
-        Format::Json => serde_json::to_string(report).map_err(|error| Failure::Report(error.into()))? + "\n",
+        Format::Json => serde_json::to_string(report).map_err(|error| CommandError::Report(error.into()))? + "\n",
         Format::Text => {
             let mut stderr = io::stderr().lock();
             for warning in report.warnings() {
-                // Nobody is left to tell if standard error is closed.
+                // A closed standard error leaves no way to report this.
                 let _ = writeln!(stderr, "warning: {warning}");
             }
             text(what, report)
         }
     };
-    write(text.as_bytes()).map_err(Failure::Report)
+    write_stdout(text.as_bytes()).map_err(CommandError::Report)
 }
 
 fn text(what: &str, report: &CacheReport) -> String {
     let mut text = String::new();
     for entry in &report.entries {
-        let partial = if entry.is_partial { "  incomplete" } else { "" };
+        let partial = if entry.partial { "  incomplete" } else { "" };
         let size = size(entry.size);
         let last_used = httpdate::fmt_http_date(entry.last_used.max(UNIX_EPOCH));
-        writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest).expect("memory takes it");
+        writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest)
+            .expect("writing to a string does not fail");
     }
     let (count, total) = (report.entries.len(), size(report.size()));
     let plural = if count == 1 { "" } else { "s" };
-    writeln!(text, "{what}: {count} blob{plural}, {total}").expect("memory takes it");
+    writeln!(text, "{what}: {count} blob{plural}, {total}").expect("writing to a string does not fail");
     text
 }
 

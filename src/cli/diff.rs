@@ -1,4 +1,4 @@
-//! `rootfs diff`: why two disk images differ.
+//! `microagent rootfs diff`.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,43 +8,43 @@ use clap::Args;
 use layer::cancel::Cancel;
 use microagent::diff::{DiffError, DiffOptions, DiffSection, Difference, diff};
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 
-/// The exit status where they differ.
+/// Exit status if the files have different bytes.
 const DIFFERENT: u8 = 1;
 
 /// Arguments of `rootfs diff`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Diff {
-    /// The first ext4 disk image
+    /// First disk image
     a: PathBuf,
 
-    /// The second
+    /// Second disk image
     b: PathBuf,
 
-    /// Name each file whose inode or blocks are elsewhere, and not only how many there are
+    /// Show each file whose inode number or blocks differ, not only their count
     #[arg(long)]
     layout: bool,
 }
 
 const HELP: &str = "\
-Says in what the file systems differ: options, the container image that they were built of, names, metadata, contents, \
-and where all that is. Nothing is printed as text if the files have the same bytes.
+Shows the differences between the file systems: options, the container image that they were built from, names, \
+metadata, contents, layout, and any other bytes. Text output is empty if the files have the same bytes.
 
 Examples:
   microagent rootfs diff one.ext4 two.ext4
   microagent rootfs diff --json one.ext4 two.ext4
 
-Exit status: 0 the same bytes, 1 different ones, 2 wrong usage, or an image that cannot be read.";
+Exit status: 0 same bytes, 1 different bytes, 2 wrong usage or a disk image that cannot be read.";
 
 impl Diff {
-    /// Compares, and returns the status to exit with. It leaves nothing behind, so a signal may end
-    /// it as it does any program.
-    pub(super) fn run(&self, format: Format) -> Result<ExitCode, Failure> {
+    /// Compares the disk images, prints the differences, and returns the exit status. The command
+    /// leaves nothing to clean up, so signals keep their default action.
+    pub(super) fn run(&self, format: Format) -> Result<ExitCode, CommandError> {
         let mut options = DiffOptions::default();
-        options.every_place = self.layout;
+        options.list_moved_files = self.layout;
         let stdout = BufWriter::new(io::stdout().lock());
         let result = match format {
             Format::Json => self.print_json(stdout, options),
@@ -53,9 +53,9 @@ impl Diff {
         match result {
             Ok(true) => Ok(ExitCode::SUCCESS),
             Ok(false) => Ok(ExitCode::from(DIFFERENT)),
-            // Whoever reads no further knows enough.
+            // A closed pipe means that the reader has seen enough; a difference was found.
             Err(DiffError::Report(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(DIFFERENT)),
-            Err(error) => Err(Failure::Diff(error)),
+            Err(error) => Err(CommandError::Diff(error)),
         }
     }
 
@@ -65,20 +65,20 @@ impl Diff {
             let (a, b) = (path(&self.a)?, path(&self.b)?);
             write!(out, "{{\"a\":{a},\"b\":{b},\"differences\":[")
         };
-        // Nothing is printed before both images could be opened.
-        let mut is_begun = false;
+        // Nothing is printed before both disk images are open.
+        let mut begun = false;
         let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
-            if is_begun {
+            if begun {
                 out.write_all(b",")?;
             } else {
                 begin(&mut out)?;
-                is_begun = true;
+                begun = true;
             }
             serde_json::to_writer(&mut out, difference)?;
             Ok(())
         })?;
         let mut end = || {
-            if !is_begun {
+            if !begun {
                 begin(&mut out)?;
             }
             writeln!(out, "],\"same\":{same}}}")?;
@@ -89,10 +89,10 @@ impl Diff {
     }
 
     fn print_text(&self, out: impl Write, options: DiffOptions) -> Result<bool, DiffError> {
-        let mut text = Text {
+        let mut text = DiffText {
             out,
             names: [&self.a, &self.b].map(|path| path.display().to_string()),
-            place: None,
+            last_heading: None,
         };
         let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
             text.print(difference)
@@ -102,23 +102,23 @@ impl Diff {
     }
 }
 
-/// Differences for people, as diffoscope draws them.
-struct Text<W> {
+/// Printer of differences as text, in the style of diffoscope.
+struct DiffText<W> {
     out: W,
-    /// Of the two disk images.
+    /// Paths of the two disk images.
     names: [String; 2],
-    /// What the last line was about: a section, and a path in the images.
-    place: Option<(DiffSection, Option<Vec<u8>>)>,
+    /// Section and path in the images of the last heading.
+    last_heading: Option<(DiffSection, Option<Vec<u8>>)>,
 }
 
-impl<W: Write> Text<W> {
+impl<W: Write> DiffText<W> {
     fn print(&mut self, difference: &Difference) -> io::Result<()> {
-        if self.place.is_none() {
+        if self.last_heading.is_none() {
             writeln!(self.out, "--- {}\n+++ {}", self.names[0], self.names[1])?;
         }
         let is_alone = difference.field == "type" && difference.a.is_some() != difference.b.is_some();
-        // What is said of a path goes together, wherever it is from.
-        let is_there = self.place.as_ref().is_some_and(|(section, path)| {
+        // Differences of one path share a heading, even across sections.
+        let is_there = self.last_heading.as_ref().is_some_and(|(section, path)| {
             *path == difference.path && (path.is_some() || *section == difference.section)
         });
         if !is_there {
@@ -130,7 +130,7 @@ impl<W: Write> Text<W> {
                 self.print_alone(difference)?;
             }
             writeln!(self.out)?;
-            self.place = Some((difference.section, difference.path.clone()));
+            self.last_heading = Some((difference.section, difference.path.clone()));
         }
         if !is_alone {
             self.print_field(difference)?;
@@ -138,7 +138,7 @@ impl<W: Write> Text<W> {
         Ok(())
     }
 
-    /// Which image has a name that the other has not, and what it is.
+    /// Prints the image that has a name that the other lacks, and the type of the file.
     fn print_alone(&mut self, difference: &Difference) -> io::Result<()> {
         let (name, kind) = match (&difference.a, &difference.b) {
             (Some(kind), _) => (&self.names[0], kind),
@@ -160,12 +160,12 @@ impl<W: Write> Text<W> {
                 }
             }
             return match difference.count {
-                Some(count) => writeln!(self.out, "│ {field}: {}", counted(difference.section, count)),
+                Some(count) => writeln!(self.out, "│ {field}: {}", count_text(difference.section, count)),
                 None => Ok(()),
             };
         }
         let count = difference.count;
-        let count = count.map(|count| format!(": {}", counted(difference.section, count)));
+        let count = count.map(|count| format!(": {}", count_text(difference.section, count)));
         let offset = difference.offset.map(|offset| format!(", from byte {offset} on"));
         writeln!(
             self.out,
@@ -185,8 +185,8 @@ impl<W: Write> Text<W> {
     }
 }
 
-/// A number of differences in words.
-fn counted(section: DiffSection, count: u64) -> String {
+/// Formats the count of a difference with its unit.
+fn count_text(section: DiffSection, count: u64) -> String {
     let unit = match (section, count) {
         (DiffSection::Bytes, 1) => "byte",
         (DiffSection::Bytes, _) => "bytes",

@@ -1,4 +1,5 @@
-//! `completion` and `manual`: what the arguments say of themselves, for shells and for man(1).
+//! `microagent completion` and `microagent manual`, generated from the definitions of the
+//! arguments.
 
 use std::fs;
 use std::io;
@@ -9,34 +10,35 @@ use clap_complete::Shell;
 use microagent::inspect::CopyError;
 
 use super::arguments::Arguments;
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::report;
 
 const PROGRAM: &str = "microagent";
 
-/// Prints the completions of a shell on standard output.
+/// Prints the completion script for a shell on standard output.
 ///
 /// # Errors
 ///
-/// Those of standard output, besides that nobody reads it.
+/// Errors of standard output, other than a closed pipe.
 pub(super) fn print_completion(shell: Shell) -> io::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), PROGRAM, &mut script);
-    report::write(&script)
+    report::write_stdout(&script)
 }
 
-/// Writes a manual page of the program, and one of each of its commands, into a directory, which is made.
+/// Writes a manual page for the program and one for each command to a directory, which is created
+/// if it is missing.
 ///
 /// # Errors
 ///
-/// [`Failure::Copy`].
-pub(super) fn write_manual(directory: &Path) -> Result<(), Failure> {
+/// [`CommandError::Copy`] if the directory or a page cannot be written.
+pub(super) fn write_manual(directory: &Path) -> Result<(), CommandError> {
     let write = || {
         fs::create_dir_all(directory)?;
         clap_mangen::generate_to(Arguments::command().name(PROGRAM), directory)
     };
     write().map_err(|source| {
-        Failure::Copy(CopyError::Write {
+        CommandError::Copy(CopyError::Write {
             path: directory.to_owned(),
             source,
         })

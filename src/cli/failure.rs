@@ -1,4 +1,11 @@
-//! What is said, and returned to the shell, when a command fails.
+//! Errors of commands: their messages on standard error, as text or JSON, and the exit status.
+//!
+//! A new error form is a variant of [`CommandError`], with an arm in [`CommandError::messages`]
+//! and, where the default does not fit, in `kind`, `remediation` and `print` (the exit status). An
+//! error of a library also goes into `library_error`, which supplies its kind and hint. A new exit
+//! status is documented in `cli::run`, in the help text of the command (`after_help`), and in
+//! README.md, and held by the command's tests in `tests/cli`. A new `kind` for programs is a word in
+//! `layer::failure::ErrorKind::as_str` and in README.md under "For programs".
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -18,49 +25,49 @@ use serde::Serialize;
 use super::hints;
 use super::presentation::Mode;
 
-/// Why a command came to no good end.
+/// Error of a command.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// The arguments or the environment make no sense.
+pub(super) enum CommandError {
+    /// The arguments or the environment are invalid.
     Usage(clap::Error),
-    /// The build failed; after a signal, with the status to exit with.
+    /// The build failed. `signal_status` is the exit status after a signal.
     Build {
         error: BuildError,
         signal_status: Option<u8>,
     },
-    /// A disk image could not be looked into.
+    /// A disk image could not be inspected.
     Inspect(InspectError),
     /// Two disk images could not be compared.
     Diff(DiffError),
     /// A file could not be copied out of a disk image.
     Copy(CopyError),
-    /// A registry, or a credentials file, does not do what it should.
+    /// A registry or a credentials file failed.
     Registry(ImageError),
     /// A login failed.
     Login { error: Box<ImageError>, registry: String },
-    /// There are no credentials to forget.
+    /// There are no credentials to remove.
     NotLoggedIn { registry: String, file: PathBuf },
-    /// No password could be read.
+    /// The password could not be read.
     Password(io::Error),
     /// The cache could not be read or changed.
     Cache(StoreError),
-    /// Blobs in the cache were damaged.
-    Damaged { count: usize },
-    /// Entries of the cache could not be read or removed; all else is done.
-    NotCleaned { problems: Vec<StoreError> },
-    /// Something is wrong with a disk image.
-    Faulty { path: PathBuf, count: u64 },
-    /// A signal ended it, with the status to exit with.
-    Signal { status: u8 },
-    /// All is done, but standard output doesn't take the report.
+    /// Blobs in the cache were corrupt, and have been removed.
+    DamagedBlobs { count: usize },
+    /// Entries of the cache could not be read or removed. All others are done.
+    CacheProblems { problems: Vec<StoreError> },
+    /// The check of a disk image found problems.
+    ProblemsFound { path: PathBuf, count: u64 },
+    /// A signal ended the command. `status` is the exit status.
+    Interrupted { status: u8 },
+    /// The command succeeded, but its result could not be written to standard output.
     Report(io::Error),
-    /// Signals could not be listened to.
-    Signals(io::Error),
+    /// The signal handlers could not be installed.
+    SignalSetup(io::Error),
 }
 
-/// The form of a failure for programs.
+/// JSON form of an error.
 #[derive(Serialize)]
-struct Json<'a> {
+struct JsonFailure<'a> {
     ok: bool,
     error: JsonError<'a>,
 }
@@ -75,11 +82,11 @@ struct JsonError<'a> {
     correlation_id: &'a str,
 }
 
-impl Failure {
-    /// Says it on standard error, and returns the status to exit with. `program` is what the
-    /// arguments, which begin with its name, were parsed by.
+impl CommandError {
+    /// Prints the error to standard error, and returns the exit status. `program` is the definition
+    /// that `arguments` were parsed with; these begin with the name of the program.
     pub(super) fn print(&self, mode: Mode, program: &clap::Command, arguments: &[OsString]) -> ExitCode {
-        // Nobody is left to tell if standard error is closed.
+        // A closed standard error leaves no way to report this.
         let _ = match (mode, self) {
             (Mode::Ax, _) => self.print_json(program, arguments),
             (Mode::Ux, Self::Usage(error)) => error.print(),
@@ -88,14 +95,14 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Diff(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
-            Self::Signal { status } => ExitCode::from(*status),
+            Self::Interrupted { status } => ExitCode::from(*status),
             _ => ExitCode::from(1),
         }
     }
 
     fn print_text(&self, program: &clap::Command, arguments: &[OsString]) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
-        let chain = self.chain();
+        let chain = self.messages();
         writeln!(stderr, "error: {}", chain[0])?;
         for cause in &chain[1..] {
             writeln!(stderr, "  caused by: {cause}")?;
@@ -107,11 +114,11 @@ impl Failure {
     }
 
     fn print_json(&self, program: &clap::Command, arguments: &[OsString]) -> io::Result<()> {
-        let json = Json {
+        let json = JsonFailure {
             ok: false,
             error: JsonError {
                 kind: self.kind().as_str(),
-                message: self.chain().join(": "),
+                message: self.messages().join(": "),
                 remediation: self.remediation(program, arguments),
                 retry_after_ms: self.retry_after_ms(),
                 partial_output: matches!(self, Self::Report(_)),
@@ -123,8 +130,8 @@ impl Failure {
         io::stderr().lock().write_all(&line)
     }
 
-    /// Returns the error of the library, if that failed.
-    fn error(&self) -> Option<&dyn failure::Failure> {
+    /// Returns the library's error, if the command failed in a library.
+    fn library_error(&self) -> Option<&dyn failure::Failure> {
         Some(match self {
             Self::Build { error, .. } => error,
             Self::Inspect(error) => error,
@@ -138,21 +145,21 @@ impl Failure {
     }
 
     fn kind(&self) -> ErrorKind {
-        if let Some(error) = self.error() {
+        if let Some(error) = self.library_error() {
             return error.kind();
         }
         match self {
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
-            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, failure::Failure::kind),
-            Self::Signal { .. } => ErrorKind::Transient,
-            Self::Signals(_) => ErrorKind::SystemLimit,
+            Self::CacheProblems { problems } => problems.first().map_or(ErrorKind::Permanent, failure::Failure::kind),
+            Self::Interrupted { .. } => ErrorKind::Transient,
+            Self::SignalSetup(_) => ErrorKind::SystemLimit,
             Self::Password(error) | Self::Report(error) => error.kind().into(),
             _ => ErrorKind::Permanent,
         }
     }
 
-    /// What went wrong, and why, and why that; at least one message.
-    fn chain(&self) -> Vec<String> {
+    /// Returns the message of the error, followed by the messages of its causes.
+    fn messages(&self) -> Vec<String> {
         let (first, source): (_, Option<&dyn Error>) = match self {
             Self::Usage(error) => (usage_message(error), None),
             Self::Build { error, .. } => (error.to_string(), error.source()),
@@ -161,46 +168,58 @@ impl Failure {
             Self::Copy(error) => (error.to_string(), error.source()),
             Self::Registry(error) => (error.to_string(), error.source()),
             Self::Login { error, .. } => (error.to_string(), error.source()),
-            Self::NotLoggedIn { registry, file } => (
-                format!("there are no credentials for {registry} in {}", file.display()),
-                None,
-            ),
-            Self::Password(error) => ("could not read a password".to_owned(), Some(error)),
+            Self::NotLoggedIn { registry, file } => {
+                (format!("no credentials for {registry} in {}", file.display()), None)
+            }
+            Self::Password(error) => ("could not read the password".to_owned(), Some(error)),
             Self::Cache(error) => (error.to_string(), error.source()),
-            Self::NotCleaned { problems } => {
+            Self::CacheProblems { problems } => {
                 let (first, count) = (problems.first(), problems.len());
-                let text = format!("{count} in the cache could not be read or removed, all else is done; the first");
+                let entries = if count == 1 { "entry" } else { "entries" };
+                let text = format!("could not read or remove {count} {entries} of the cache; all others are done");
                 (text, first.map(|error| error as &dyn Error))
             }
-            Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
-            Self::Faulty { path, count } => (format!("problems in {}: {count}", path.display()), None),
-            Self::Signal { .. } => ("interrupted".to_owned(), None),
+            Self::DamagedBlobs { count } => {
+                let blobs = if *count == 1 { "blob" } else { "blobs" };
+                (format!("found and removed {count} corrupt {blobs} in the cache"), None)
+            }
+            Self::ProblemsFound { path, count } => (format!("problems in {}: {count}", path.display()), None),
+            Self::Interrupted { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
-                "all is done, but the result could not be printed".to_owned(),
+                "the command succeeded, but its result could not be printed".to_owned(),
                 Some(error),
             ),
-            Self::Signals(error) => ("could not listen to signals".to_owned(), Some(error)),
+            Self::SignalSetup(error) => ("could not listen for signals".to_owned(), Some(error)),
         };
         let causes = iter::successors(source, |&error| error.source()).map(ToString::to_string);
-        let mut chain: Vec<_> = iter::once(first).chain(causes).map(|text| printable(&text)).collect();
-        // A cancellation has itself for a cause.
+        let mut chain: Vec<_> = iter::once(first)
+            .chain(causes)
+            .map(|text| clean_message(&text))
+            .collect();
+        // A cancellation is its own cause.
         chain.dedup();
         chain
     }
 
     fn remediation(&self, program: &clap::Command, arguments: &[OsString]) -> Option<String> {
-        let hint = || Some(hints::text(&self.error()?.hint()?));
+        let hint = || Some(hints::text(&self.library_error()?.hint()?));
         match self {
-            Self::Usage(_) => Some(format!("run {} --help", command(program, arguments))),
-            Self::Login { error, registry } => hints::login(error, registry),
-            Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
-            Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
-            Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),
+            Self::Usage(_) => Some(format!("run {} --help", command_name(program, arguments))),
+            Self::Login { error, registry } => hints::login_hint(error, registry),
+            Self::NotLoggedIn { .. } => Some("list all credentials with microagent registry ls".to_owned()),
+            Self::Password(_) => {
+                Some("without a terminal, pass the password on standard input with --password-stdin".to_owned())
+            }
+            Self::SignalSetup(_) => {
+                Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned())
+            }
             Self::Cache(StoreError::Refused { .. }) => hint(),
-            Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
-            Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
-            Self::NotCleaned { .. } => Some("look at what is named, and remove it yourself".to_owned()),
-            Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
+            Self::Cache(_) => Some("with --state-dir, choose a directory that you can read and write".to_owned()),
+            Self::ProblemsFound { .. } => {
+                Some("build the disk image again, or repair a copy with e2fsck -f".to_owned())
+            }
+            Self::CacheProblems { .. } => Some("check the entries named, and remove them yourself".to_owned()),
+            Self::DamagedBlobs { .. } => Some("nothing to do: builds download removed blobs again".to_owned()),
             _ => hint(),
         }
     }
@@ -213,9 +232,9 @@ impl Failure {
     }
 }
 
-/// A text without what a terminal would obey, and of a length that can be read: what a stranger's image or server says is part of
-/// many.
-fn printable(text: &str) -> String {
+/// Removes terminal control characters from a message, and cuts it to a readable length. Messages
+/// can contain text from untrusted images and servers.
+fn clean_message(text: &str) -> String {
     const MAX_LEN: usize = 2000;
     match text.char_indices().nth(MAX_LEN) {
         Some((end, _)) => harmless(&text[..end]) + "…",
@@ -223,7 +242,7 @@ fn printable(text: &str) -> String {
     }
 }
 
-/// Prints what `--help` and `--version` ask for.
+/// Prints the output of `--help` or `--version`.
 pub(super) fn print_help(help: &clap::Error) -> ExitCode {
     match help.print() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
@@ -231,7 +250,7 @@ pub(super) fn print_help(help: &clap::Error) -> ExitCode {
     }
 }
 
-/// The first paragraph of clap's message on one line, without usage and tips.
+/// Returns the first paragraph of clap's message on one line, without usage and tips.
 fn usage_message(error: &clap::Error) -> String {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a command is missing".to_owned();
@@ -242,9 +261,9 @@ fn usage_message(error: &clap::Error) -> String {
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the command that the arguments name, such as `microagent registry login`; that to build
-/// an image where they name none.
-fn command(program: &clap::Command, arguments: &[OsString]) -> String {
+/// Returns the command in the arguments, such as `microagent registry login`, or `microagent rootfs
+/// build` if they contain none.
+fn command_name(program: &clap::Command, arguments: &[OsString]) -> String {
     let mut command = program;
     let mut names = vec!["microagent"];
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
@@ -259,9 +278,11 @@ fn command(program: &clap::Command, arguments: &[OsString]) -> String {
     }
 }
 
-/// Names the command that failed: the first 16 hexadecimal digits of the SHA-256 of its arguments, each followed by a NUL.
+/// Returns an identifier of the command line: the first 16 hexadecimal digits of the SHA-256 of its
+/// arguments, each followed by a NUL.
 ///
-/// The same command has the same one wherever it runs, so that failures of one job can be put together.
+/// Equal command lines have equal identifiers on all machines, so failures of one job can be
+/// grouped.
 fn correlation_id(arguments: &[OsString]) -> String {
     let mut bytes = Vec::new();
     for argument in arguments.iter().skip(1) {

@@ -1,27 +1,33 @@
-//! Hints on failures, with the flags and commands by which to follow them.
+//! Hints on errors, with the names of flags and commands.
+//!
+//! The libraries name no flag: their hints contain a `Setting` of `layer::failure`, and
+//! [`setting_name`] turns it into a flag, variable or command here. A new setting is a variant
+//! there, a name in [`setting_name`], and an entry in the tests below, which check that each name
+//! exists. Without a name, the hint omits the setting.
 
 use std::borrow::Cow;
 
 use layer::failure::{Failure, Hint, Setting};
 use oci::{ImageError, RegistryError};
 
-/// Returns a hint in words for the command line.
+/// Returns the text of a hint, with the names of flags and commands.
 pub(super) fn text(hint: &Hint) -> String {
-    hint.naming(name)
+    hint.naming(setting_name)
 }
 
-/// Returns the hint on a login at a registry that failed; `None` where the error says all.
-pub(super) fn login(error: &ImageError, registry: &str) -> Option<String> {
+/// Returns the hint on a failed login. Repeats the flags that the login needs. Returns `None` if
+/// the error has no hint.
+pub(super) fn login_hint(error: &ImageError, registry: &str) -> Option<String> {
     let advice = match error {
         ImageError::Registry(RegistryError::Unauthorized { .. }) => {
-            "check the user and the password, and that the user may log in".to_owned()
+            "check the user and the password, and whether the user may log in".to_owned()
         }
         ImageError::Registry(
             RegistryError::NotFound { .. }
             | RegistryError::UnexpectedStatus { .. }
             | RegistryError::Broken { .. }
-            | RegistryError::Redirects { .. },
-        ) => "check the host and the port: this may be no registry".to_owned(),
+            | RegistryError::Redirect { .. },
+        ) => "check the host and port: this may not be a registry".to_owned(),
         error => text(&error.hint()?),
     };
     let flags = ["--tls-ca <file>", "--plain-http=false", "--plain-http"];
@@ -32,8 +38,8 @@ pub(super) fn login(error: &ImageError, registry: &str) -> Option<String> {
     ))
 }
 
-/// Returns the flag, variable or command for a setting.
-fn name(setting: &Setting) -> Option<Cow<'static, str>> {
+/// Returns the flag, variable or command for a setting, or `None` if it has no name here.
+fn setting_name(setting: &Setting) -> Option<Cow<'static, str>> {
     let name = match setting {
         Setting::Image => "--image",
         Setting::AllowMutable => "--allow-mutable",
@@ -81,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_settings_are_flags_and_commands_that_exist() {
+    fn setting_names_are_existing_flags_and_commands() {
         let flags = flags(&Arguments::command());
         for setting in [
             Setting::Image,
@@ -102,12 +108,12 @@ mod tests {
             Setting::Mke2fs,
             Setting::Stage,
         ] {
-            let name = name(&setting).unwrap();
+            let name = setting_name(&setting).unwrap();
             let flag = name.split(' ').next().unwrap();
             assert!(flags.iter().any(|known| known == flag), "{setting:?}: {name}");
         }
         for setting in [Setting::Inspect, Setting::List, Setting::Print, Setting::Verify] {
-            let name = name(&setting).unwrap();
+            let name = setting_name(&setting).unwrap();
             let command = name.rsplit(' ').next().unwrap();
             let rootfs = Arguments::command();
             let rootfs = rootfs.find_subcommand("rootfs").unwrap();
@@ -117,7 +123,7 @@ mod tests {
         }
     }
 
-    /// A program that builds on the library has flags of its own.
+    /// Other programs that use the libraries have different flags.
     #[test]
     fn the_library_names_no_flag_or_command() {
         let command = Arguments::command();
@@ -162,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_on_a_login_repeats_the_flags_that_it_names() {
+    fn a_login_hint_repeats_the_flags_that_it_names() {
         let registry = || "r.example".to_owned();
         for (error, expected) in [
             (
@@ -175,10 +181,10 @@ mod tests {
                     status: 418,
                     problem: String::new(),
                 },
-                "this may be no registry; then log in again: microagent registry login r.example -u <user>",
+                "this may not be a registry; then log in again: microagent registry login r.example -u <user>",
             ),
         ] {
-            let hint = login(&error.into(), "r.example").unwrap();
+            let hint = login_hint(&error.into(), "r.example").unwrap();
             assert!(hint.ends_with(expected), "{hint}");
         }
     }

@@ -1,4 +1,4 @@
-//! `rootfs inspect`: what a disk image says of itself, and files out of it.
+//! `microagent rootfs inspect`: a summary of a disk image, and the files in it.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -10,7 +10,7 @@ use layer::text::printable;
 use microagent::inspect::{DiskImage, DiskSummary, FileContent, ListedEntry};
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 use super::report;
 use super::signals::Signals;
@@ -19,15 +19,16 @@ use super::signals::Signals;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Inspect {
-    /// The ext4 disk image
+    /// Disk image to inspect
     image: PathBuf,
 
     #[command(subcommand)]
-    command: Option<Look>,
+    command: Option<InspectCommand>,
 }
 
 const HELP: &str = "\
-Without a command: size, free space, label, UUID, features, and which container image it was built of.
+Without a command, prints size, free space, label, UUID, features, and the container image that the disk image was \
+built from.
 
 Examples:
   microagent rootfs inspect rootfs.ext4
@@ -36,63 +37,63 @@ Examples:
   microagent rootfs inspect rootfs.ext4 cp /usr/bin/env ./env";
 
 #[derive(Debug, Subcommand)]
-enum Look {
-    /// Lists a directory, or says what a file is
+enum InspectCommand {
+    /// List a directory, or a single file
     Ls {
         /// Path in the disk image
         #[arg(default_value = "/")]
         path: PathBuf,
     },
-    /// Writes the content of a file to standard output
+    /// Write the content of a file to standard output
     Cat {
         /// Path in the disk image
         path: PathBuf,
     },
-    /// Copies a file out of the disk image, with its holes
+    /// Copy a file out of the disk image; holes stay holes
     Cp {
         /// Path in the disk image
         path: PathBuf,
-        /// File to write; it replaces an existing one
+        /// File to write; replaces an existing file
         to: PathBuf,
     },
 }
 
 impl Inspect {
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         let text = match &self.command {
             None => {
-                let found = self.open()?.summary().map_err(Failure::Inspect)?;
+                let found = self.open()?.summary().map_err(CommandError::Inspect)?;
                 summary(&self.image, &found, format)
             }
-            Some(Look::Ls { path }) => {
-                let entries = self.open()?.list(bytes(path)).map_err(Failure::Inspect)?;
+            Some(InspectCommand::Ls { path }) => {
+                let entries = self.open()?.list(bytes(path)).map_err(CommandError::Inspect)?;
                 listing(path, &entries, format)
             }
-            Some(Look::Cat { path }) => {
-                return cat(self.open()?.content(bytes(path)).map_err(Failure::Inspect)?);
+            Some(InspectCommand::Cat { path }) => {
+                return cat(self.open()?.content(bytes(path)).map_err(CommandError::Inspect)?);
             }
-            Some(Look::Cp { path, to }) => copied(path, to, self.copy(path, to)?, format),
+            Some(InspectCommand::Cp { path, to }) => copied(path, to, self.copy(path, to)?, format),
         };
-        text.and_then(|text| report::write(text.as_bytes()))
-            .map_err(Failure::Report)
+        text.and_then(|text| report::write_stdout(text.as_bytes()))
+            .map_err(CommandError::Report)
     }
 
-    fn open(&self) -> Result<DiskImage, Failure> {
-        DiskImage::open(&self.image).map_err(Failure::Inspect)
+    fn open(&self) -> Result<DiskImage, CommandError> {
+        DiskImage::open(&self.image).map_err(CommandError::Inspect)
     }
 
-    /// Copies a file, and returns its size in bytes. The other commands leave nothing behind, so a
-    /// signal may end them as it does any program.
-    fn copy(&self, path: &Path, to: &Path) -> Result<u64, Failure> {
-        let signals = Signals::listen().map_err(Failure::Signals)?;
+    /// Copies a file, and returns its size in bytes. Only this command handles signals: the others
+    /// leave nothing to clean up.
+    fn copy(&self, path: &Path, to: &Path) -> Result<u64, CommandError> {
+        let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
         let failed = |failure| match signals.exit_status() {
-            Some(status) => Failure::Signal { status },
+            Some(status) => CommandError::Interrupted { status },
             None => failure,
         };
         let disk = DiskImage::open_until(&self.image, signals.cancel());
-        let disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
+        let disk = disk.map_err(|error| failed(CommandError::Inspect(error)))?;
         let copied = disk.copy(bytes(path), to);
-        copied.map_err(|error| failed(Failure::Copy(error)))
+        copied.map_err(|error| failed(CommandError::Copy(error)))
     }
 }
 
@@ -136,15 +137,15 @@ fn summary(path: &Path, summary: &DiskSummary, format: Format) -> io::Result<Str
         ("features", summary.features.join(" ")),
     ] {
         let line = format!("  {name:<9} {value}");
-        writeln!(text, "{}", line.trim_end()).expect("memory takes it");
+        writeln!(text, "{}", line.trim_end()).expect("writing to a string does not fail");
     }
     if summary.needs_recovery {
-        text += "  not unmounted cleanly: shown as if the journal had been replayed\n";
+        text += "  not cleanly unmounted: shown as after a replay of the journal\n";
     }
     Ok(text)
 }
 
-/// The form of a directory, for programs.
+/// JSON form of a listing.
 #[derive(Serialize)]
 struct JsonListing<'a> {
     path: String,
@@ -178,12 +179,12 @@ fn listing(path: &Path, entries: &[ListedEntry], format: Format) -> io::Result<S
             text,
             "{mode:04o} {uid:>5} {gid:>5} {size:>11} {file_type:<16} {name}{target}"
         )
-        .expect("memory takes it");
+        .expect("writing to a string does not fail");
     }
     Ok(text)
 }
 
-fn cat(mut content: FileContent) -> Result<(), Failure> {
+fn cat(mut content: FileContent) -> Result<(), CommandError> {
     let mut buffer = vec![0; 128 << 10];
     let mut stdout = io::stdout().lock();
     let mut copy = || loop {
@@ -194,12 +195,14 @@ fn cat(mut content: FileContent) -> Result<(), Failure> {
     };
     match copy() {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(error.downcast().map_or_else(Failure::Report, Failure::Inspect)),
+        Err(error) => Err(error
+            .downcast()
+            .map_or_else(CommandError::Report, CommandError::Inspect)),
         Ok(()) => Ok(()),
     }
 }
 
-/// The form of a copy, for programs.
+/// JSON form of a copy.
 #[derive(Serialize)]
 struct JsonCopied {
     path: String,

@@ -1,4 +1,10 @@
-//! How results and failures are shown: flags, then environment, then what standard output is.
+//! Presentation of results and errors. Flags decide first, then environment variables, then whether
+//! standard output is a terminal.
+//!
+//! A new JSON field needs no change here: see `report` for builds, `inspect::DiskSummary`,
+//! `verify::Verdict` and `diff::Difference` for the other commands. A new way to print results is a
+//! variant of [`Format`] or [`Mode`], an arm in each command that matches on it, a word in the help
+//! texts below, and a row in README.md's table of flags.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,15 +18,15 @@ use super::verbose;
 const MODE_VARIABLE: &str = "MICROAGENT_MODE";
 const OUTPUT_VARIABLE: &str = "MICROAGENT_OUTPUT";
 
-/// The flags that every command takes.
+/// Flags of all commands.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct PresentationArguments {
-    /// Print the result as JSON; short for --output json
+    /// Print the result as JSON, like --output json
     #[arg(long, global = true)]
     json: bool,
 
-    /// Print the result as text; short for --output text
+    /// Print the result as text, like --output text
     #[arg(long, global = true)]
     text: bool,
 
@@ -29,7 +35,7 @@ pub(super) struct PresentationArguments {
         global = true,
         value_name = "FORMAT",
         hide_possible_values = true,
-        help = "How to print the result, json or text [env: MICROAGENT_OUTPUT] [default: text on a terminal, json elsewhere]"
+        help = "Format of the result: json or text [env: MICROAGENT_OUTPUT] [default: text on a terminal, json elsewhere]"
     )]
     output: Option<Format>,
 
@@ -38,8 +44,8 @@ pub(super) struct PresentationArguments {
         global = true,
         value_name = "MODE",
         hide_possible_values = true,
-        help = "For whom: ux is for people; ax is for programs, with failures as JSON, and results too unless told \
-                otherwise [env: MICROAGENT_MODE] [default: ux]"
+        help = "Audience: ux for people; ax for programs, with errors as JSON, and results as JSON by default \
+                [env: MICROAGENT_MODE] [default: ux]"
     )]
     mode: Option<Mode>,
 
@@ -48,26 +54,26 @@ pub(super) struct PresentationArguments {
         long,
         global = true,
         action = ArgAction::Count,
-        help = "Show decisions and timings on standard error; -vv shows requests too [env: RUST_LOG, unless -v is given]"
+        help = "Show decisions and timings on standard error; -vv also shows requests [env: RUST_LOG, without -v]"
     )]
     verbose: u8,
 }
 
-/// How results and failures are shown.
+/// Presentation of results and errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Presentation {
     pub(super) mode: Mode,
     pub(super) format: Format,
 }
 
-/// How a result is printed.
+/// Format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     Json,
     Text,
 }
 
-/// For whom failures are printed: people (`ux`) or programs (`ax`).
+/// Audience of the output: people (`ux`) or programs (`ax`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {
     Ux,
@@ -75,20 +81,20 @@ pub(super) enum Mode {
 }
 
 impl PresentationArguments {
-    /// Begins to write the events that the flags and the environment ask for.
+    /// Starts to print events, if the flags or the environment select any.
     ///
     /// # Errors
     ///
-    /// A variable with a value that makes no sense.
+    /// An environment variable with an invalid value.
     pub(super) fn start_events(&self) -> Result<(), clap::Error> {
         verbose::start(self.verbose)
     }
 
-    /// What the flags and the environment ask for.
+    /// Returns the presentation that the flags and the environment select.
     ///
     /// # Errors
     ///
-    /// Flags that contradict each other, a variable with an unknown value.
+    /// Flags that contradict each other, or an environment variable with an invalid value.
     pub(super) fn resolve(&self) -> Result<Presentation, clap::Error> {
         let flag = self.format()?;
         let mode = match self.mode {
@@ -102,7 +108,7 @@ impl PresentationArguments {
         Ok(Presentation { mode, format })
     }
 
-    // clap's own check for conflicts doesn't see one flag before the subcommand and another after it.
+    // clap does not detect a conflict between a flag before the subcommand and one after it.
     fn format(&self) -> Result<Option<Format>, clap::Error> {
         let json = self.json.then_some(Format::Json);
         let text = self.text.then_some(Format::Text);
@@ -119,8 +125,9 @@ impl PresentationArguments {
 }
 
 impl Mode {
-    /// The mode, as well as it can be told when the arguments make no sense.
-    pub(super) fn guess(arguments: &[OsString]) -> Self {
+    /// Returns the mode for arguments that cannot be parsed: from `--mode` if it is found, or from
+    /// the environment.
+    pub(super) fn from_raw_arguments(arguments: &[OsString]) -> Self {
         let mut value = None;
         let mut arguments = arguments.iter().filter_map(|argument| argument.to_str());
         while let Some(argument) = arguments.next() {
@@ -144,7 +151,7 @@ fn default_format(mode: Mode) -> Format {
     }
 }
 
-/// The value of an environment variable; none if it is empty, as if it weren't there.
+/// Returns the value of an environment variable, or `None` if it is not set or empty.
 fn variable<T: ValueEnum>(name: &str) -> Result<Option<T>, clap::Error> {
     let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -156,7 +163,7 @@ fn variable<T: ValueEnum>(name: &str) -> Result<Option<T>, clap::Error> {
             .filter_map(ValueEnum::to_possible_value)
             .collect();
         let possible: Vec<_> = possible.iter().map(clap::builder::PossibleValue::get_name).collect();
-        let message = format!("{name} is {value:?}: it can be {}", possible.join(" or "));
+        let message = format!("{name} is {value:?}: it must be {}", possible.join(" or "));
         clap::Error::raw(ErrorKind::InvalidValue, message)
     })
 }

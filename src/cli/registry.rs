@@ -1,4 +1,5 @@
-//! `microagent registry`: logging in and out; and the flags that say how to speak to registries.
+//! `microagent registry`: login, logout and list of credentials; and the flags for connections to
+//! registries.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -11,25 +12,26 @@ use layer::text::harmless;
 use oci::{AuthFile, AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 use super::progress;
-use super::report::write;
+use super::report::write_stdout;
 use super::signals::Signals;
 use super::state::home;
 
-/// Limit on a password in bytes: longer than any token, and than any header that a server takes.
+/// Limit on a password in bytes: more than any token, and than any header that servers accept.
 const MAX_PASSWORD_LEN: u64 = 64 << 10;
 
-/// How to speak to registries.
+/// Flags for connections to registries.
 #[derive(Debug, Args)]
 pub(super) struct RegistryArguments {
-    /// PEM file with certificates to trust besides those of the system: of authorities, or of
-    /// registries themselves
+    /// PEM file with certificates to trust, in addition to those of the system
+    ///
+    /// Certificates of authorities, or of registries themselves.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 
-    /// With =false, accept any certificate of a registry: anyone between can read and change what is sent
+    /// With =false, accept any certificate; anyone on the network path can read and change all data
     #[arg(
         long,
         value_name = "BOOL",
@@ -41,13 +43,13 @@ pub(super) struct RegistryArguments {
     )]
     tls_verify: bool,
 
-    /// Speak plain HTTP to the registry [default: only to one on this machine]
+    /// Use plain HTTP for the registry [default: only for a registry on this machine]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     plain_http: Option<bool>,
 }
 
 impl RegistryArguments {
-    /// What the arguments and the environment ask for.
+    /// Returns the options that the arguments and the environment select.
     pub(super) fn options(&self) -> RegistryOptions {
         let mut options = RegistryOptions::default();
         options.auth_files = auth_files();
@@ -58,35 +60,37 @@ impl RegistryArguments {
     }
 }
 
-/// Where this user's credentials are.
+/// Returns the credentials files of this user.
 fn auth_files() -> AuthFiles {
-    AuthFiles::of_user(home().as_deref())
+    AuthFiles::for_user(home().as_deref())
 }
 
-/// What `registry` can do.
+/// Commands of `registry`.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegistryCommand {
-    /// Keeps a user and a password for a registry, once the registry accepts them, or if it asks for none
+    /// Log in to a registry, and save the credentials
     #[command(after_help = LOGIN_HELP)]
     Login(LoginArguments),
 
-    /// Forgets them
+    /// Log out of a registry: remove its credentials
     Logout {
-        /// Registry, with the namespace that the login was for, if any
+        /// Registry, with the namespace of the login, if any
         #[arg(value_name = "REGISTRY")]
         registry: String,
     },
 
-    /// Lists for what there are credentials
+    /// List saved credentials
     #[command(visible_alias = "list")]
     Ls,
 }
 
 const LOGIN_HELP: &str = "\
-The password is asked for, or read from standard input. A registry that gives something to everyone may not ask for it: \
-then it is kept without having been checked, which is said. It is kept, in base64, in the file that REGISTRY_AUTH_FILE names, \
-or else in .microagent/auth.json in the home directory, which only you can read; podman and skopeo use the same form \
-(containers-auth.json(5)).
+The password is read from the terminal, or from standard input with --password-stdin. The credentials are saved once \
+the registry accepts them. A registry with public images may not ask for a password; the credentials are then saved \
+without a check, and the output says so.
+
+The file is the one that REGISTRY_AUTH_FILE names, or else .microagent/auth.json in the home directory, which only you \
+can read. Passwords are in base64, in the format of podman and skopeo (containers-auth.json(5)).
 
 Examples:
   microagent registry login ghcr.io -u me
@@ -95,12 +99,13 @@ Examples:
 /// Arguments of `registry login`.
 #[derive(Debug, Args)]
 pub(super) struct LoginArguments {
-    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub, or its URL;
-    /// with a namespace, for that alone
+    /// Registry, such as ghcr.io, docker.io for Docker Hub, or a URL
+    ///
+    /// With a namespace, such as r.example/team, the credentials are for that namespace only.
     #[arg(value_name = "REGISTRY")]
     registry: String,
 
-    /// User
+    /// Name of the user
     #[arg(short, long, visible_alias = "username", value_name = "USER")]
     user: String,
 
@@ -112,20 +117,20 @@ pub(super) struct LoginArguments {
     options: RegistryArguments,
 }
 
-/// The form of a login that was kept or removed, for programs.
+/// JSON form of a login or logout.
 #[derive(Serialize)]
-struct Json {
+struct JsonLogin {
     registry: String,
     user: Option<String>,
     auth_file: String,
-    /// Of one that was kept, whether the registry was asked for its opinion.
+    /// After a login, whether the registry checked the credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked: Option<bool>,
 }
 
 impl RegistryCommand {
-    /// Does what is asked for, and prints the result on standard output.
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+    /// Runs the command, and prints the result on standard output.
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         match self {
             Self::Login(login) => login.run(format),
             Self::Logout { registry } => logout(registry, format),
@@ -135,21 +140,21 @@ impl RegistryCommand {
 }
 
 impl LoginArguments {
-    fn run(&self, format: Format) -> Result<(), Failure> {
-        let target = target(&self.registry)?;
+    fn run(&self, format: Format) -> Result<(), CommandError> {
+        let target = parse_target(&self.registry)?;
         if self.user.is_empty() || self.user.contains([':', '\n', '\r']) {
-            return Err(wrong("a user has a name, without a colon"));
+            return Err(usage_error("the user must not be empty, and must not contain a colon"));
         }
         let options = self.options.options();
-        if target.says_plain_http() && options.plain_http != Some(true) {
-            let plain = "to speak plain HTTP, in which anyone between can read the password, say --plain-http here and to \
-                         rootfs build";
-            return Err(wrong(&format!("{}: {plain}", self.registry)));
+        if target.is_plain_http() && options.plain_http != Some(true) {
+            let plain = "to use plain HTTP, with which anyone on the network path can read the password, pass \
+                         --plain-http here and to rootfs build";
+            return Err(usage_error(&format!("{}: {plain}", self.registry)));
         }
         let file = file_to_change()?;
         let password = self.password()?;
-        let signals = Signals::listen().map_err(Failure::Signals)?;
-        let failed = |error| Failure::Login {
+        let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
+        let failed = |error| CommandError::Login {
             error: Box::new(error),
             registry: target.as_str().to_owned(),
         };
@@ -158,27 +163,27 @@ impl LoginArguments {
             &self.user,
             &password,
             &options,
-            &progress::notes(),
+            &progress::wait_listener(),
             signals.cancel(),
         );
         let check = check.map_err(|error| match signals.exit_status() {
-            Some(status) => Failure::Signal { status },
+            Some(status) => CommandError::Interrupted { status },
             None => failed(error),
         })?;
-        let file = file.while_locked(signals.cancel(), tell_of_lock);
+        let file = file.with_lock_wait(signals.cancel(), report_lock_wait);
         let added = file.add(&target, &self.user, &password);
         added.map_err(|error| match signals.exit_status() {
-            Some(status) => Failure::Signal { status },
+            Some(status) => CommandError::Interrupted { status },
             None => failed(error.into()),
         })?;
         let (registry, user, auth_file) = (target.as_str(), &self.user, file.path().display());
         let text = match check {
-            LoginCheck::Accepted => format!("logged in to {registry} as {user}; kept in {auth_file}"),
+            LoginCheck::Accepted => format!("logged in to {registry} as {user}; saved in {auth_file}"),
             _ => format!(
-                "kept for {registry} as {user} in {auth_file}, but not checked: the registry did not ask for a password"
+                "saved for {registry} as {user} in {auth_file}, but not checked: the registry did not ask for a password"
             ),
         };
-        let login = Json {
+        let login = JsonLogin {
             registry: registry.to_owned(),
             user: Some(user.clone()),
             auth_file: auth_file.to_string(),
@@ -187,22 +192,22 @@ impl LoginArguments {
         print(&login, &text, format)
     }
 
-    fn password(&self) -> Result<Secret, Failure> {
+    fn password(&self) -> Result<Secret, CommandError> {
         let password = if self.password_stdin {
             let mut password = String::new();
             io::stdin()
                 .take(MAX_PASSWORD_LEN + 1)
                 .read_to_string(&mut password)
-                .map_err(Failure::Password)?;
+                .map_err(CommandError::Password)?;
             password
         } else {
             rpassword::prompt_password(format!("Password for {} at {}: ", self.user, self.registry))
-                .map_err(Failure::Password)?
+                .map_err(CommandError::Password)?
         };
         let line = password.strip_suffix('\n').unwrap_or(&password);
         match line.strip_suffix('\r').unwrap_or(line) {
-            "" => Err(wrong("the password is empty")),
-            password if password.len() as u64 > MAX_PASSWORD_LEN => Err(wrong(&format!(
+            "" => Err(usage_error("the password is empty")),
+            password if password.len() as u64 > MAX_PASSWORD_LEN => Err(usage_error(&format!(
                 "the password is longer than {} KiB",
                 MAX_PASSWORD_LEN >> 10
             ))),
@@ -211,18 +216,18 @@ impl LoginArguments {
     }
 }
 
-fn logout(registry: &str, format: Format) -> Result<(), Failure> {
-    let target = target(registry)?;
-    let file = file_to_change()?.while_locked(&Cancel::new(), tell_of_lock);
+fn logout(registry: &str, format: Format) -> Result<(), CommandError> {
+    let target = parse_target(registry)?;
+    let file = file_to_change()?.with_lock_wait(&Cancel::new(), report_lock_wait);
     let auth_file = file.path().display().to_string();
-    if !file.remove(&target).map_err(failed)? {
-        return Err(Failure::NotLoggedIn {
+    if !file.remove(&target).map_err(registry_error)? {
+        return Err(CommandError::NotLoggedIn {
             registry: target.as_str().to_owned(),
             file: file.path().to_owned(),
         });
     }
     let text = format!("logged out of {}; removed from {auth_file}", target.as_str());
-    let login = Json {
+    let login = JsonLogin {
         registry: target.as_str().to_owned(),
         user: None,
         auth_file,
@@ -231,10 +236,10 @@ fn logout(registry: &str, format: Format) -> Result<(), Failure> {
     print(&login, &text, format)
 }
 
-fn list(format: Format) -> Result<(), Failure> {
+fn list(format: Format) -> Result<(), CommandError> {
     let mut logins = Vec::new();
     for file in auth_files().files() {
-        logins.extend(file.logins().map_err(failed)?);
+        logins.extend(file.logins().map_err(registry_error)?);
     }
     let mut text = String::new();
     if logins.is_empty() {
@@ -243,39 +248,39 @@ fn list(format: Format) -> Result<(), Failure> {
     for login in &logins {
         let user = login.user.as_deref().unwrap_or("-");
         let (registry, user, file) = (harmless(&login.registry), harmless(user), login.auth_file.display());
-        writeln!(text, "{registry}  {user}  {file}").expect("memory takes it");
+        writeln!(text, "{registry}  {user}  {file}").expect("writing to a string does not fail");
     }
     print(&serde_json::json!({"logins": logins}), text.trim_end(), format)
 }
 
-fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), Failure> {
+fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), CommandError> {
     let text = match format {
-        Format::Json => serde_json::to_string(json).map_err(|error| Failure::Report(error.into()))?,
+        Format::Json => serde_json::to_string(json).map_err(|error| CommandError::Report(error.into()))?,
         Format::Text => text.to_owned(),
     };
-    write((text + "\n").as_bytes()).map_err(Failure::Report)
+    write_stdout((text + "\n").as_bytes()).map_err(CommandError::Report)
 }
 
-fn target(registry: &str) -> Result<LoginTarget, Failure> {
+fn parse_target(registry: &str) -> Result<LoginTarget, CommandError> {
     LoginTarget::parse(registry).map_err(|error| {
         let advice = if registry.contains('@') {
-            ": the user is --user, the password is asked for"
+            ": pass the user with --user; the password is asked for"
         } else {
             ""
         };
-        wrong(&format!("{error}{advice}"))
+        usage_error(&format!("{error}{advice}"))
     })
 }
 
-fn file_to_change() -> Result<AuthFile, Failure> {
+fn file_to_change() -> Result<AuthFile, CommandError> {
     auth_files()
-        .to_change()
-        .ok_or_else(|| wrong("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
+        .login_file()
+        .ok_or_else(|| usage_error("no home directory: set REGISTRY_AUTH_FILE to a file for credentials"))
 }
 
-/// Says that another process has the lock of a credentials file.
-fn tell_of_lock(lock: &Path) {
-    // Nobody is left to tell if standard error is closed.
+/// Prints a note about a wait for the lock of a credentials file, which another process holds.
+fn report_lock_wait(lock: &Path) {
+    // A closed standard error leaves no way to report this.
     let _ = writeln!(
         io::stderr(),
         "note: waiting for another process, which holds {}",
@@ -283,10 +288,10 @@ fn tell_of_lock(lock: &Path) {
     );
 }
 
-fn wrong(message: &str) -> Failure {
-    Failure::Usage(clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")))
+fn usage_error(message: &str) -> CommandError {
+    CommandError::Usage(clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")))
 }
 
-fn failed(error: impl Into<ImageError>) -> Failure {
-    Failure::Registry(error.into())
+fn registry_error(error: impl Into<ImageError>) -> CommandError {
+    CommandError::Registry(error.into())
 }

@@ -1,4 +1,9 @@
-//! The result of a build, on standard output.
+//! Report of a build, on standard output.
+//!
+//! A new JSON field is a field of `BuildReport` and of its JSON form, both in `rootfs::report`; the
+//! build fills it in. Print it in [`text`] if people need it, list it in README.md under "For
+//! programs", and check it in `tests/cli/report.rs`. Only fields that the command alone knows, such
+//! as `image_ref`, are added here.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -10,34 +15,34 @@ use serde::Serialize;
 
 use super::presentation::Format;
 
-/// The form of a [`BuildReport`] for programs.
+/// JSON form of a [`BuildReport`].
 #[derive(Serialize)]
-struct Json<'a> {
-    /// The image as it was asked for.
+struct JsonBuildReport<'a> {
+    /// The image as given on the command line.
     image_ref: &'a str,
     #[serde(flatten)]
     report: &'a BuildReport,
 }
 
-/// Prints the report of an image, which was asked for as `image_ref`, on standard output.
+/// Prints a report on standard output. `image_ref` is the image as given on the command line.
 ///
 /// # Errors
 ///
-/// Those of standard output, besides that nobody reads it.
+/// Errors of standard output, other than a closed pipe.
 pub(super) fn print(report: &BuildReport, image_ref: &str, format: Format) -> io::Result<()> {
     let text = match format {
         Format::Json => json(report, image_ref)?,
         Format::Text => text(report),
     };
-    write(text.as_bytes())
+    write_stdout(text.as_bytes())
 }
 
-/// Writes all to standard output.
+/// Writes bytes to standard output.
 ///
 /// # Errors
 ///
-/// Those of standard output, besides that nobody reads it.
-pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
+/// Errors of standard output, other than a closed pipe.
+pub(super) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -46,10 +51,10 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
 }
 
 fn json(report: &BuildReport, image_ref: &str) -> io::Result<String> {
-    Ok(serde_json::to_string(&Json { image_ref, report })? + "\n")
+    Ok(serde_json::to_string(&JsonBuildReport { image_ref, report })? + "\n")
 }
 
-/// The file that was written.
+/// Returns the path of the disk image.
 fn output_path(report: &BuildReport) -> &Path {
     report.output_path.as_deref().expect("the command builds files")
 }
@@ -82,18 +87,18 @@ fn text(report: &BuildReport) -> String {
         ),
         ("uuid", report.uuid.to_string()),
     ] {
-        writeln!(text, "  {name:<9} {value}").expect("memory takes it");
+        writeln!(text, "  {name:<9} {value}").expect("writing to a string does not fail");
     }
     if let Some(digest) = &report.output_digest {
-        writeln!(text, "  digest    {digest}").expect("memory takes it");
+        writeln!(text, "  digest    {digest}").expect("writing to a string does not fail");
     }
     for stage in [&report.stage_dir, &report.stage_snapshot].into_iter().flatten() {
-        writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("memory takes it");
+        writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("writing to a string does not fail");
     }
     text
 }
 
-/// Whole MiB, rounded up.
+/// Formats a size in whole MiB, rounded up.
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }

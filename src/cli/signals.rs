@@ -1,4 +1,5 @@
-//! Ctrl-C and its kin: the first asks the build to stop and leave nothing, another one ends the process at once.
+//! Signals, such as Ctrl-C. The first cancels the command, which cleans up. A later one ends the
+//! process at once.
 
 use std::io;
 use std::process;
@@ -10,24 +11,26 @@ use layer::cancel::Cancel;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// How long after the first signal another one is taken for the same: `timeout`, for example, sends each twice.
+/// Time after the first signal during which others count as the same one. `timeout`, for example,
+/// sends each signal twice.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// Listens for signals as long as it lives.
+/// Listener for signals. Dropping it stops listening.
 pub(super) struct Signals {
     cancel: Cancel,
-    first: Arc<OnceLock<First>>,
+    first: Arc<OnceLock<FirstSignal>>,
     _stop: oneshot::Sender<()>,
 }
 
-/// The signal that came first.
-struct First {
+/// The first signal that arrived.
+struct FirstSignal {
     exit_status: u8,
     at: Instant,
 }
 
 impl Signals {
-    /// Begins to listen: to SIGINT, SIGTERM and SIGHUP; on Windows to Ctrl-C, Ctrl-Break, and the end of the console or the machine.
+    /// Starts to listen: on Unix for SIGINT, SIGTERM and SIGHUP; on Windows for Ctrl-C, Ctrl-Break,
+    /// the close of the console and the shutdown of the system.
     pub(super) fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         require_descriptors()?;
@@ -39,7 +42,7 @@ impl Signals {
             runtime.spawn(async move {
                 while signal.recv().await.is_some() {
                     let at = Instant::now();
-                    let first = first.get_or_init(|| First { exit_status, at });
+                    let first = first.get_or_init(|| FirstSignal { exit_status, at });
                     cancel.cancel();
                     if at.duration_since(first.at) > ECHO {
                         process::exit(i32::from(first.exit_status));
@@ -47,10 +50,10 @@ impl Signals {
                 }
             });
         }
-        // A runtime that makes the thread itself panics where there is none.
+        // A runtime that starts its own thread panics if it cannot.
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("signals".to_owned());
-        // An error is that the sender was dropped.
+        // `stopped` resolves with an error once the sender is dropped.
         thread.spawn(move || drop(runtime.block_on(stopped)))?;
         Ok(Self {
             cancel,
@@ -59,19 +62,19 @@ impl Signals {
         })
     }
 
-    /// The flag that the first signal sets.
+    /// Returns the flag that the first signal sets.
     pub(super) fn cancel(&self) -> &Cancel {
         &self.cancel
     }
 
-    /// What the process exits with after a signal, as shells put it: 128 and the number of the signal.
+    /// Returns the exit status after a signal, 128 plus its number, or `None` before the first.
     pub(super) fn exit_status(&self) -> Option<u8> {
         self.first.get().map(|first| first.exit_status)
     }
 }
 
-/// Fails where the process may not open the files that tokio needs for signals: with some of them
-/// missing, it panics.
+/// Checks that the process can open the files that tokio needs for signals. Without them, tokio
+/// panics.
 #[cfg(unix)]
 fn require_descriptors() -> io::Result<()> {
     const PAIRS: usize = 4;
@@ -83,7 +86,7 @@ fn require_descriptors() -> io::Result<()> {
 fn subscribe() -> io::Result<Vec<(u8, tokio::signal::unix::Signal)>> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    // Without a handler, a write beyond `ulimit -f` ends the process; with one it fails, and says why.
+    // Without a handler, a write beyond `ulimit -f` ends the process. With one it returns an error.
     drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
 
     let mut kinds = vec![(130, SignalKind::interrupt()), (143, SignalKind::terminate())];
@@ -94,10 +97,11 @@ fn subscribe() -> io::Result<Vec<(u8, tokio::signal::unix::Signal)>> {
     kinds.into_iter().map(listen).collect()
 }
 
-/// Whether the process was started by `nohup` or the like, so that it shall survive its terminal.
+/// Returns whether the process ignores SIGHUP, because `nohup` or a similar program started it.
+/// Such a process must survive its terminal.
 ///
-/// SIGINT has no such exception: shells ignore it for every command in the background of a script, and who sends it to one of
-/// them means it.
+/// SIGINT has no such exception: shells ignore it for every background command of a script, and a
+/// SIGINT sent to one of those is intended.
 #[cfg(target_os = "linux")]
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -106,20 +110,20 @@ fn hangup_is_ignored() -> bool {
     mask.is_some_and(|mask| mask & (1 << (tokio::signal::unix::SignalKind::hangup().as_raw_value() - 1)) != 0)
 }
 
-/// Other systems don't say, so the signal keeps the effect that it has.
+/// Other systems do not expose this, so SIGHUP keeps its default action.
 #[cfg(all(unix, not(target_os = "linux")))]
 fn hangup_is_ignored() -> bool {
     true
 }
 
-/// What ends a program on Windows that runs in a console.
+/// Event that ends a console program on Windows.
 #[cfg(windows)]
 enum Event {
     CtrlC(tokio::signal::windows::CtrlC),
     CtrlBreak(tokio::signal::windows::CtrlBreak),
-    /// The console's window is closed. Windows ends the process itself, some seconds later.
+    /// The console window is closed. Windows ends the process itself some seconds later.
     CtrlClose(tokio::signal::windows::CtrlClose),
-    /// The machine goes down.
+    /// The system shuts down.
     CtrlShutdown(tokio::signal::windows::CtrlShutdown),
 }
 
@@ -135,7 +139,7 @@ impl Event {
     }
 }
 
-/// With the exit status of the signals that come closest.
+/// Returns all events, each with the exit status of the closest Unix signal.
 #[cfg(windows)]
 fn subscribe() -> io::Result<Vec<(u8, Event)>> {
     use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};

@@ -1,4 +1,4 @@
-//! Where downloads are kept, and how many.
+//! Flags for the state directory and the cache in it.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use oci::Cache;
 
 const LIMIT_VARIABLE: &str = "MICROAGENT_CACHE_LIMIT_MIB";
 
-/// The flag that says where downloads are kept.
+/// Flag for the state directory.
 #[derive(Debug, Args)]
 pub(super) struct StateArguments {
     /// Directory for temporary files and caches [default: .microagent in the home directory]
@@ -19,54 +19,56 @@ pub(super) struct StateArguments {
 }
 
 impl StateArguments {
-    /// The directory; none where nobody named one and there is no home directory.
+    /// Returns the state directory, or `None` without the flag and without a home directory.
     pub(super) fn find(&self) -> Option<PathBuf> {
         self.state_dir.clone().or_else(default_state_dir)
     }
 
-    /// The directory.
+    /// Returns the state directory.
     ///
     /// # Errors
     ///
-    /// That there is none.
+    /// A usage error without the flag and without a home directory.
     pub(super) fn directory(&self) -> Result<PathBuf, clap::Error> {
         self.find().ok_or_else(|| {
             clap::Error::raw(
                 ErrorKind::MissingRequiredArgument,
-                "--state-dir is required where there is no home directory",
+                "--state-dir is required without a home directory",
             )
         })
     }
 }
 
-/// The flags that say what is kept, and how much.
+/// Flags for the cache.
 #[derive(Debug, Args)]
 pub(super) struct CacheArguments {
     #[arg(
         long,
         value_name = "MIB",
-        help = "How much of the downloads stays for other builds when this one is over; what was not used for longest \
-                goes first [env: MICROAGENT_CACHE_LIMIT_MIB] [default: 20480]"
+        help = "Limit in MiB on cached downloads after the build; the least recently used are removed first \
+                [env: MICROAGENT_CACHE_LIMIT_MIB] [default: 20480]"
     )]
     cache_limit_mib: Option<u64>,
 
-    /// Keep the layers as they are when they are unpacked, for builds of the same layers to come that have this flag too: they take less
-    /// than half the time. It takes the space that the layers have then, within --cache-limit-mib
+    /// Keep the decompressed layers in the cache, for later builds with this flag
+    ///
+    /// Later builds of the same layers take less than half the time. This build takes a fifth
+    /// longer, and the layers take their unpacked size, within --cache-limit-mib.
     #[arg(long)]
     keep_unpacked: bool,
 }
 
 impl CacheArguments {
-    /// Whether layers are kept as they are when they are unpacked.
+    /// Returns whether decompressed layers are kept.
     pub(super) fn keep_unpacked(&self) -> bool {
         self.keep_unpacked
     }
 
-    /// The limit in bytes.
+    /// Returns the limit on the cache in bytes.
     ///
     /// # Errors
     ///
-    /// A variable that is no number.
+    /// A usage error if the environment variable is not a number.
     pub(super) fn limit(&self) -> Result<u64, clap::Error> {
         let mib = match self.cache_limit_mib {
             Some(mib) => Some(mib),
@@ -89,7 +91,7 @@ fn limit_from_environment() -> Result<Option<u64>, clap::Error> {
     })
 }
 
-/// The home directory, if there is one.
+/// Returns the home directory, or `None` if it is not set.
 pub(super) fn home() -> Option<PathBuf> {
     env::home_dir().filter(|home| !home.as_os_str().is_empty())
 }

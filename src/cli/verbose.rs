@@ -1,4 +1,4 @@
-//! Events of this program's crates as lines on standard error, for `-v` and `RUST_LOG`.
+//! Events of this program's crates, printed as lines on standard error for `-v` and `RUST_LOG`.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,14 +17,14 @@ use tracing_subscriber::filter::Targets;
 
 const VARIABLE: &str = "RUST_LOG";
 
-/// Crates whose events are shown. Others promise nothing about secrets.
+/// Crates whose events are shown. Events of other crates may hold secrets.
 const CRATES: [&str; 4] = ["microagent", "oci", "layer", "ext4"];
 
-/// Name of the field that has the text of an event.
+/// Name of the field with the text of an event.
 const MESSAGE: &str = "message";
 
-/// Begins to write the events that `verbosity` times `-v`, or else `RUST_LOG` asks for. Without
-/// both, nothing is set up, and events cost a comparison each.
+/// Starts to print the events that `-v`, given `verbosity` times, or else `RUST_LOG` selects.
+/// Without either, no subscriber is set, and an event costs one comparison.
 ///
 /// # Errors
 ///
@@ -33,26 +33,26 @@ pub(super) fn start(verbosity: u8) -> Result<(), clap::Error> {
     let Some(targets) = targets(verbosity, env::var_os(VARIABLE))? else {
         return Ok(());
     };
-    // Nobody is left to tell if standard error is closed.
+    // A closed standard error leaves no way to report this.
     let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
-    let set = tracing::subscriber::set_global_default(Lines::new(targets, write));
+    let set = tracing::subscriber::set_global_default(EventLines::new(targets, write));
     set.expect("nothing else of this program sets a subscriber");
     Ok(())
 }
 
-/// Returns whether events are written, so that bars would be torn.
+/// Returns whether events are printed, which would break progress bars.
 pub(super) fn is_started() -> bool {
     dispatcher::has_been_set()
 }
 
-/// Returns the events to write, `None` for none. As everywhere, a flag wins over the environment.
+/// Returns the events to print, or `None` for no events. A flag overrides the environment.
 fn targets(verbosity: u8, variable: Option<OsString>) -> Result<Option<Targets>, clap::Error> {
     let level = match verbosity {
         0 => {
             let Some(value) = variable.filter(|value| !value.is_empty()) else {
                 return Ok(None);
             };
-            // Spans, which others filter by, would be taken for a part of a target's name.
+            // A filter by span (`[`) would be parsed as a part of the name of a target.
             let text = value.to_str().filter(|text| !text.contains('['));
             let parsed = text.and_then(|text| Targets::from_str(text).ok());
             return parsed.map(Some).ok_or_else(|| {
@@ -70,14 +70,14 @@ fn targets(verbosity: u8, variable: Option<OsString>) -> Result<Option<Targets>,
     Ok(Some(Targets::new().with_default(level)))
 }
 
-/// Writes each event as one line. The crates have no spans, so there is nothing to keep of them.
-struct Lines<W> {
+/// Subscriber that prints each event as one line. Spans are ignored: the crates have none.
+struct EventLines<W> {
     targets: Targets,
     started: Instant,
     write: W,
 }
 
-impl<W: Fn(&str)> Lines<W> {
+impl<W: Fn(&str)> EventLines<W> {
     fn new(targets: Targets, write: W) -> Self {
         Self {
             targets,
@@ -87,7 +87,7 @@ impl<W: Fn(&str)> Lines<W> {
     }
 }
 
-impl<W: Fn(&str) + 'static> Subscriber for Lines<W> {
+impl<W: Fn(&str) + 'static> Subscriber for EventLines<W> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let name = metadata.target().split("::").next().unwrap_or_default();
         CRATES.contains(&name) && self.targets.would_enable(metadata.target(), metadata.level())
@@ -99,7 +99,7 @@ impl<W: Fn(&str) + 'static> Subscriber for Lines<W> {
     }
 
     fn event(&self, event: &Event<'_>) {
-        (self.write)(&line(self.started.elapsed(), event));
+        (self.write)(&event_line(self.started.elapsed(), event));
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -115,12 +115,12 @@ impl<W: Fn(&str) + 'static> Subscriber for Lines<W> {
     fn exit(&self, _: &Id) {}
 }
 
-/// Returns the line of an event: seconds since the start, level, target, message, fields. Whatever
-/// strangers' data is in a field, it is one line, without anything that a terminal obeys.
-fn line(since_start: Duration, event: &Event<'_>) -> String {
-    let mut text = Text::default();
+/// Formats an event: seconds since the start, level, target, message, fields. The result is one
+/// line without terminal control characters, even if a field holds untrusted data.
+fn event_line(since_start: Duration, event: &Event<'_>) -> String {
+    let mut text = EventText::default();
     event.record(&mut text);
-    let Text { message, fields } = text;
+    let EventText { message, fields } = text;
     let (level, target) = (event.metadata().level(), event.metadata().target());
     let seconds = since_start.as_secs_f64();
     let line = format!("{seconds:9.3} {level:>5} {target}: {message}{fields}");
@@ -129,12 +129,12 @@ fn line(since_start: Duration, event: &Event<'_>) -> String {
 
 /// Message and fields of an event.
 #[derive(Default)]
-struct Text {
+struct EventText {
     message: String,
     fields: String,
 }
 
-impl Visit for Text {
+impl Visit for EventText {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let value = format!("{value:?}");
         self.push(field, &value);
@@ -145,8 +145,8 @@ impl Visit for Text {
     }
 }
 
-impl Text {
-    /// Adds a field. A value that could be taken for more than one is quoted.
+impl EventText {
+    /// Adds a field. An ambiguous value, such as one with spaces, is quoted.
     fn push(&mut self, field: &Field, value: &str) {
         let name = field.name();
         let is_ambiguous = |character: char| character.is_whitespace() || matches!(character, '"' | '=');
@@ -157,7 +157,7 @@ impl Text {
         } else {
             write!(self.fields, " {name}={value}")
         };
-        result.expect("memory takes it");
+        result.expect("writing to a string does not fail");
     }
 }
 
@@ -169,12 +169,12 @@ mod tests {
 
     use super::*;
 
-    /// Returns what is written of the events that `emit` emits.
+    /// Returns the lines printed for the events that `emit` emits.
     fn written(targets: Targets, emit: impl FnOnce()) -> String {
         let written = Arc::new(Mutex::new(String::new()));
         let lines = {
             let written = Arc::clone(&written);
-            Lines::new(targets, move |line: &str| written.lock().unwrap().push_str(line))
+            EventLines::new(targets, move |line: &str| written.lock().unwrap().push_str(line))
         };
         tracing::subscriber::with_default(lines, emit);
         Arc::into_inner(written).unwrap().into_inner().unwrap()
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(text.matches("forged").count(), 6, "{text:?}");
         let obeyed: Vec<_> = text
             .chars()
-            .filter(|character| layer::text::is_obeyed(*character))
+            .filter(|character| layer::text::is_terminal_control(*character))
             .collect();
         assert_eq!(obeyed, ['\n', '\n'], "{text:?}");
         assert!(text.contains(r"\u{1b}[2J"), "{text}");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_decides_and_without_it_the_variable() {
+    fn the_flag_overrides_the_variable() {
         assert!(targets(0, None).unwrap().is_none());
         assert!(targets(0, Some("".into())).unwrap().is_none());
         for (verbosity, level) in [(1, Level::INFO), (2, Level::DEBUG), (3, Level::DEBUG)] {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_cannot_be_parsed_is_named() {
+    fn an_error_names_a_variable_that_cannot_be_parsed() {
         for value in ["oci=loud", "oci[span]=debug", "a=b=c"] {
             let error = targets(0, Some(value.into())).unwrap_err().to_string();
             assert!(error.contains(VARIABLE) && error.contains(value), "{error}");
@@ -263,8 +263,8 @@ mod tests {
     }
 
     #[test]
-    fn the_most_verbose_level_bounds_all_events() {
-        let hint = |text: &str| Lines::new(text.parse().unwrap(), |_: &str| {}).max_level_hint();
+    fn the_level_hint_is_the_most_verbose_level() {
+        let hint = |text: &str| EventLines::new(text.parse().unwrap(), |_: &str| {}).max_level_hint();
         assert_eq!(hint("oci=trace,microagent=info"), Some(LevelFilter::TRACE));
         assert_eq!(hint("warn"), Some(LevelFilter::WARN));
         assert_eq!(hint("warn,oci=off"), Some(LevelFilter::WARN));

@@ -1,4 +1,4 @@
-//! `version`: which program this is.
+//! `microagent version`.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::presentation::Format;
 use super::report;
 
-/// Which program this is; for programs, as it is.
+/// Identity of the program, in its JSON form.
 #[derive(Serialize)]
 struct Program {
     version: &'static str,
-    /// None where the program was not built of a checkout.
+    /// `None` if the program was not built from a Git checkout.
     commit: Option<&'static str>,
     target: &'static str,
 }
@@ -20,7 +20,7 @@ struct Program {
 ///
 /// # Errors
 ///
-/// Those of standard output, besides that nobody reads it.
+/// Errors of standard output, other than a closed pipe.
 pub(super) fn print(format: Format) -> io::Result<()> {
     let program = Program {
         version: env!("CARGO_PKG_VERSION"),
@@ -37,5 +37,5 @@ pub(super) fn print(format: Format) -> io::Result<()> {
             )
         }
     };
-    report::write((text + "\n").as_bytes())
+    report::write_stdout((text + "\n").as_bytes())
 }

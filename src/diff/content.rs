@@ -1,4 +1,4 @@
-//! Whether two files hold the same, and where they begin to differ.
+//! Comparison of the contents of two regular files.
 
 use std::fs;
 use std::rc::Rc;
@@ -7,25 +7,26 @@ use ext4::read::{File, Inode};
 use ext4::{ReadError, Reader};
 
 use super::error::DiffError;
-use super::excerpt::{self, MAX_LINE_PAIRS, MAX_TEXT_LEN, ROW};
-use super::side::Side;
+use super::excerpt::{self, MAX_LINE_PAIRS, MAX_TEXT_LEN, ROW_LEN};
+use super::side::DiffSide;
 use layer::cancel::Cancellable;
 use oci::{Algorithm, Digest};
 
-/// Bytes that are compared at once.
+/// Bytes compared at once.
 const CHUNK: u64 = 256 << 10;
-/// Most bytes of holes that are hashed, over all files: a file that takes no room shall take no time.
+/// Maximum number of bytes of holes that are hashed, over all files, so that sparse files cost no
+/// time.
 const MAX_HASHED_HOLES: u64 = 4 << 30;
-/// Rows of bytes that are shown.
+/// Number of rows of bytes in an excerpt.
 const SHOWN_ROWS: u64 = 8;
 
-/// What may still be done for excerpts and digests.
-pub(super) struct Budget {
+/// Work that is still allowed for excerpts and digests, over all files.
+pub(super) struct ContentBudget {
     line_pairs: u64,
     hole_bytes: u64,
 }
 
-impl Default for Budget {
+impl Default for ContentBudget {
     fn default() -> Self {
         Self {
             line_pairs: MAX_LINE_PAIRS,
@@ -34,38 +35,38 @@ impl Default for Budget {
     }
 }
 
-/// How two files differ.
-pub(super) struct Differing {
-    /// The first byte that only one of them has, or that is another.
+/// Difference between the contents of two files.
+pub(super) struct ContentDifference {
+    /// Offset of the first byte that differs or that only one of the files has.
     pub(super) offset: u64,
-    /// SHA-256 of each; none where there are too many holes.
+    /// SHA-256 of each file; `None` if the budget for hashing holes is used up.
     pub(super) digests: [Option<Digest>; 2],
     pub(super) excerpt: Vec<String>,
 }
 
-/// A file in an image.
-struct Content<'a> {
-    side: &'a mut Side,
+/// A regular file of one of the images, open for reading.
+struct ComparedFile<'a> {
+    side: &'a mut DiffSide,
     file: File<Rc<Reader<Cancellable<fs::File>>>>,
-    /// Ranges of its data that end before what is looked at.
-    passed: usize,
+    /// Number of its data ranges that end before the current offset.
+    passed_ranges: usize,
 }
 
-/// Compares two files.
+/// Compares two files. Returns `None` if they have the same content.
 pub(super) fn compare(
-    (a, a_inode): (&mut Side, &Inode),
-    (b, b_inode): (&mut Side, &Inode),
-    budget: &mut Budget,
-) -> Result<Option<Differing>, DiffError> {
-    let mut a = Content::new(a, a_inode)?;
-    let mut b = Content::new(b, b_inode)?;
+    (a, a_inode): (&mut DiffSide, &Inode),
+    (b, b_inode): (&mut DiffSide, &Inode),
+    budget: &mut ContentBudget,
+) -> Result<Option<ContentDifference>, DiffError> {
+    let mut a = ComparedFile::new(a, a_inode)?;
+    let mut b = ComparedFile::new(b, b_inode)?;
     let Some(offset) = first_difference(&mut a, &mut b)? else {
         return Ok(None);
     };
     let digests = [a.digest(budget)?, b.digest(budget)?];
     let is_short = a.size().max(b.size()) <= MAX_TEXT_LEN;
     let text = if is_short {
-        let (a, b) = (a.part(0, a.size())?, b.part(0, b.size())?);
+        let (a, b) = (a.read_part(0, a.size())?, b.read_part(0, b.size())?);
         excerpt::of_texts(&a, &b, &mut budget.line_pairs)
     } else {
         None
@@ -73,28 +74,28 @@ pub(super) fn compare(
     let excerpt = if let Some(text) = text {
         text
     } else {
-        let start = offset / ROW * ROW;
-        let len = ROW * SHOWN_ROWS;
-        excerpt::of_bytes(start, &a.part(start, len)?, &b.part(start, len)?)
+        let start = offset / ROW_LEN * ROW_LEN;
+        let len = ROW_LEN * SHOWN_ROWS;
+        excerpt::of_bytes(start, &a.read_part(start, len)?, &b.read_part(start, len)?)
     };
-    Ok(Some(Differing {
+    Ok(Some(ContentDifference {
         offset,
         digests,
         excerpt,
     }))
 }
 
-fn first_difference(a: &mut Content<'_>, b: &mut Content<'_>) -> Result<Option<u64>, DiffError> {
+fn first_difference(a: &mut ComparedFile<'_>, b: &mut ComparedFile<'_>) -> Result<Option<u64>, DiffError> {
     let end = a.size().min(b.size());
     let mut offset = 0;
     loop {
-        // What is a hole on both sides is not looked at.
-        let next = [a.next(offset)?, b.next(offset)?].into_iter().flatten().min();
+        // Ranges that are holes in both files are skipped.
+        let next = [a.next_data(offset)?, b.next_data(offset)?].into_iter().flatten().min();
         let Some(start) = next.filter(|&start| start < end) else {
             return Ok((a.size() != b.size()).then_some(end));
         };
         let len = CHUNK.min(end - start);
-        let (left, right) = (a.part(start, len)?, b.part(start, len)?);
+        let (left, right) = (a.read_part(start, len)?, b.read_part(start, len)?);
         if left != right {
             let same = left.iter().zip(&right).take_while(|(left, right)| left == right);
             return Ok(Some(start + same.count() as u64));
@@ -103,12 +104,12 @@ fn first_difference(a: &mut Content<'_>, b: &mut Content<'_>) -> Result<Option<u
     }
 }
 
-impl<'a> Content<'a> {
-    fn new(side: &'a mut Side, inode: &Inode) -> Result<Self, DiffError> {
+impl<'a> ComparedFile<'a> {
+    fn new(side: &'a mut DiffSide, inode: &Inode) -> Result<Self, DiffError> {
         Ok(Self {
             file: side.open_file(inode)?,
             side,
-            passed: 0,
+            passed_ranges: 0,
         })
     }
 
@@ -116,40 +117,43 @@ impl<'a> Content<'a> {
         self.file.inode().size
     }
 
-    /// Where the next bytes are that the image's file has, from an offset on, which never goes back.
-    fn next(&mut self, offset: u64) -> Result<Option<u64>, DiffError> {
-        while let Some(range) = self.file.data().get(self.passed) {
+    /// Returns the offset of the next byte, from `offset` on, that is not a hole: neither of the
+    /// file in the image, nor of the image's file on the host. `offset` must not decrease between
+    /// calls.
+    fn next_data(&mut self, offset: u64) -> Result<Option<u64>, DiffError> {
+        while let Some(range) = self.file.data().get(self.passed_ranges) {
             let from = range.start.max(offset);
             let end = range.start + range.len;
             if from < end {
                 if self.side.info.needs_recovery {
-                    // What the journal holds is not where the image's holes tell of.
+                    // The newest copy of a block may be in the journal, so a hole at its own
+                    // position proves nothing.
                     return Ok(Some(from));
                 }
                 let position = range.position() + (from - range.start);
-                let data = self.side.holes.next_data(position);
-                let data = data.map_err(|error| self.side.failed(error))?;
+                let data = self.side.file.next_data(position);
+                let data = data.map_err(|error| self.side.error(error))?;
                 let skipped = data.map_or(u64::MAX, |data| data.start - position);
                 if skipped < end - from {
                     return Ok(Some(from + skipped));
                 }
             }
-            self.passed += 1;
+            self.passed_ranges += 1;
         }
         Ok(None)
     }
 
-    /// Bytes from an offset on, with zeros for holes, and fewer at the end.
-    fn part(&self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
-        self.side.check()?;
+    /// Reads up to `len` bytes, with zeros for holes. Fewer are returned at the end of the file.
+    fn read_part(&self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
+        self.side.check_cancelled()?;
         let len = len.min(self.size().saturating_sub(start));
-        let mut bytes = vec![0; usize::try_from(len).expect("parts fit in memory")];
+        let mut bytes = vec![0; usize::try_from(len).expect("a part fits in memory")];
         let read = self.file.read_at(&mut bytes, start);
-        read.map_err(|error| self.side.failed(error))?;
+        read.map_err(|error| self.side.error(error))?;
         Ok(bytes)
     }
 
-    fn digest(&mut self, budget: &mut Budget) -> Result<Option<Digest>, DiffError> {
+    fn digest(&mut self, budget: &mut ContentBudget) -> Result<Option<Digest>, DiffError> {
         let data: u64 = self.file.data().iter().map(|range| range.len).sum();
         let Some(left) = budget.hole_bytes.checked_sub(self.size().saturating_sub(data)) else {
             return Ok(None);
@@ -157,8 +161,8 @@ impl<'a> Content<'a> {
         budget.hole_bytes = left;
         let digest = Digest::of_reader(Algorithm::Sha256, &mut self.file);
         digest.map(Some).map_err(|error| match error.downcast::<ReadError>() {
-            Ok(error) => self.side.failed(error),
-            Err(error) => self.side.failed(error),
+            Ok(error) => self.side.error(error),
+            Err(error) => self.side.error(error),
         })
     }
 }

@@ -1,14 +1,19 @@
-//! What a comparison finds.
+//! A single difference, and the sections that differences belong to.
+//!
+//! A new kind of difference within a section is a new `field` text: report it in the module that
+//! compares that section (`metadata`, `content`, `layout`, `bytes`), and list it in README.md under
+//! "Comparing images". If it makes other bytes differ, add a `Cause` in `bytes`. A new section is a
+//! variant and a name here, a step in `Comparison::run`, an arm in `Comparison::report`, and a word
+//! in README.md's description of the JSON. `cli::diff` prints any field without a change.
 
 use serde::{Serialize, Serializer};
 
 use layer::text::printable;
 
-/// One thing in which two disk images differ.
+/// A difference between two disk images.
 ///
-/// Its JSON is an item of `differences` as the command `microagent rootfs diff` prints it: the
-/// fields by their names, and `null` for what there is not. Bytes of the path that are not UTF-8
-/// become U+FFFD:
+/// Serializes to an item of `differences` in the JSON of `microagent rootfs diff`: the fields by
+/// their names, with `null` for `None`. Bytes of the path that are not UTF-8 become U+FFFD:
 ///
 /// ```json
 /// {"section":"tree","path":"/etc/hostname","field":"mode","a":"0644","b":"0600","offset":null,"count":null,"excerpt":[]}
@@ -16,24 +21,27 @@ use layer::text::printable;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
-    /// What part of the images it is in.
+    /// Section of the comparison that found the difference.
     pub section: DiffSection,
-    /// Absolute path in the images, for what belongs to a file.
+    /// Absolute path in the images; `None` for a difference that does not belong to a file.
     #[serde(serialize_with = "as_text")]
     pub path: Option<Vec<u8>>,
-    /// What differs, in the kernel's words for fields of structures.
+    /// Name of the field that differs. Fields of on-disk structures have the kernel's names.
     pub field: String,
-    /// What the first image has, as text without control characters; none where it has nothing, or nothing that is worth telling.
+    /// Value in the first image, as text without control characters. `None` if the image lacks it,
+    /// or if the excerpt shows it.
     pub a: Option<String>,
-    /// What the second image has.
+    /// Value in the second image.
     pub b: Option<String>,
-    /// Byte of a file or an image at which the first difference is.
+    /// Offset in bytes of the first difference in the content of a file.
     pub offset: Option<u64>,
-    /// How many such differences there are, where this stands for many; or how many names are below a directory that only
-    /// one image has.
+    /// Number of differences that this one stands for, in bytes in the section
+    /// [`Bytes`](DiffSection::Bytes). For a directory that only one image has, the number of names
+    /// below it.
     pub count: Option<u64>,
-    /// Lines that show it, as `diff -u` does: the first character is `-`, `+`, `@`, a space, or a backslash where a text has no line
-    /// end at its end. They hold no control characters but tabs.
+    /// Lines that show the difference in the format of `diff -u`. Each begins with `-`, `+`, `@`, a
+    /// space, or a backslash (for a text without a newline at its end). They hold no control
+    /// characters other than tabs.
     pub excerpt: Vec<String>,
 }
 
@@ -42,25 +50,25 @@ fn as_text<S: Serializer>(path: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok
     path.as_deref().map(String::from_utf8_lossy).serialize(serializer)
 }
 
-/// A part of disk images. JSON has its [`name`](Self::name).
+/// A section of a comparison. In JSON, it is its [`name`](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DiffSection {
-    /// The options of the file system, and what it counts.
+    /// Options, counts and times in the superblock.
     Superblock,
-    /// What an image says of where it comes from.
+    /// Provenance: the container image that the disk image was built from.
     Provenance,
-    /// Names, and all that a system call can tell of what they lead to.
+    /// Names, metadata and contents of files.
     Tree,
-    /// Where things are.
+    /// Numbers of inodes, and locations of blocks and tables.
     Layout,
-    /// Bytes that nothing above explains.
+    /// Bytes that no earlier section explains.
     Bytes,
 }
 
 impl DiffSection {
-    /// Its name: `superblock`, `provenance`, `tree`, `layout` or `bytes`.
+    /// Returns the name: `superblock`, `provenance`, `tree`, `layout` or `bytes`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -74,7 +82,7 @@ impl DiffSection {
 }
 
 impl Difference {
-    /// A field with another value.
+    /// Creates a difference in a field, without path or values.
     pub(super) fn new(section: DiffSection, field: impl Into<String>) -> Self {
         Self {
             section,
@@ -88,7 +96,8 @@ impl Difference {
         }
     }
 
-    /// The path as text, without anything that a terminal would obey; different paths give different texts.
+    /// Returns the path as text without terminal control characters. Different paths give different
+    /// texts.
     #[must_use]
     pub fn printable_path(&self) -> Option<String> {
         self.path.as_deref().map(printable)

@@ -1,4 +1,4 @@
-//! Why two disk images cannot be compared.
+//! Errors of a comparison.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use ext4::ReadError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint};
 
-/// A comparison that came to no end.
+/// Error of a comparison.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiffError {
@@ -21,10 +21,10 @@ pub enum DiffError {
         #[source]
         reason: DiffReason,
     },
-    /// Whoever is told of the differences does not take them.
+    /// The caller's function for differences failed.
     #[error("could not report a difference")]
     Report(#[source] io::Error),
-    /// It was cancelled.
+    /// The comparison was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
 }
@@ -36,37 +36,37 @@ pub enum DiffReason {
     /// The file could not be opened or read.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// It is no ext4 file system, or a damaged or unknown one.
+    /// The file is not an ext4 file system, or its file system is damaged or unsupported.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Blocks belong to more than one file, which would make much content of few bytes.
-    #[error("blocks of it belong to more than one file")]
+    /// Blocks belong to more than one file, so that a few bytes would make much content.
+    #[error("blocks of the image belong to more than one file")]
     SharedBlocks,
-    /// A directory has more than one name.
+    /// A directory has more than one name, which ext4 forbids.
     #[error("the directory at inode {ino} has two names")]
     SecondDirectory {
-        /// Its number.
+        /// Inode number of the directory.
         ino: u32,
     },
-    /// An inode has more names than it counts.
-    #[error("inode {ino} has more names than links")]
+    /// An inode has more names than its link count.
+    #[error("inode {ino} has more names than its link count")]
     TooManyNames {
-        /// Its number.
+        /// Inode number.
         ino: u32,
     },
-    /// Directories in directories.
-    #[error("a path of more than {max} bytes")]
+    /// Directories are nested too deeply.
+    #[error("a path is longer than {max} bytes")]
     TooDeep {
-        /// Longest path in bytes.
+        /// Limit on the length of a path in bytes.
         max: usize,
     },
-    /// Names of few inodes that lead to many inodes of the other image.
-    #[error("too many names of the same files, which are files of their own in the other image")]
+    /// Hard links of a few inodes correspond to many inodes of the other image.
+    #[error("too many hard links that are separate files in the other image")]
     TooManyLinks,
-    /// Extended attributes that are all the same, in many inodes.
+    /// The extended attributes of all inodes together are too large.
     #[error("more than {max} bytes of extended attributes")]
     TooManyXattrs {
-        /// Most bytes, over all inodes.
+        /// Limit in bytes, over all inodes.
         max: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! Lines that show a difference, safe for a terminal.
+//! Excerpts: lines that show a difference, safe to print to a terminal.
 
 use std::fmt::Write as _;
 
@@ -6,31 +6,35 @@ use similar::{ChangeTag, TextDiff};
 
 use layer::text::harmless;
 
-/// Most bytes of a text that is compared line by line.
+/// Maximum size in bytes of a text that is compared line by line.
 pub(super) const MAX_TEXT_LEN: u64 = 256 << 10;
-/// Most lines of such a text.
+/// Maximum number of lines of a text that is compared line by line.
 const MAX_TEXT_LINES: usize = 5000;
-/// Most pairs of lines that are compared, over all texts: the time grows with them.
+/// Maximum number of pairs of lines that are compared, over all texts. Time grows with their
+/// number.
 pub(super) const MAX_LINE_PAIRS: u64 = 10_000_000_000;
-/// Most lines of an excerpt.
+/// Maximum number of lines of an excerpt.
 const MAX_LINES: usize = 200;
-/// Most characters of a line.
+/// Maximum number of characters of a line.
 const MAX_LINE_LEN: usize = 400;
-/// Bytes of a row of hexadecimal numbers.
-pub(super) const ROW: u64 = 16;
-/// Lines around a change.
+/// Number of bytes in a row of hexadecimal numbers.
+pub(super) const ROW_LEN: u64 = 16;
+/// Number of unchanged lines shown around a change.
 const CONTEXT: usize = 3;
 
-/// Whether bytes are text: UTF-8 without control characters but tabs and line ends.
-fn is_text(bytes: &[u8]) -> Option<&str> {
+/// Returns the bytes as text if they are UTF-8 without control characters other than tabs and line
+/// ends.
+fn as_text(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     let is_odd = |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r');
     (!text.contains(is_odd)).then_some(text)
 }
 
-/// A unified diff of two texts; none if they are no texts, too long, or the rest of the pairs of lines does not do.
+/// Returns a unified diff of two texts, and subtracts the pairs of lines from `pairs`.
+///
+/// Returns `None` if they are not texts, have too many lines, or exceed the remaining `pairs`.
 pub(super) fn of_texts(a: &[u8], b: &[u8], pairs: &mut u64) -> Option<Vec<String>> {
-    let (a, b) = (is_text(a)?, is_text(b)?);
+    let (a, b) = (as_text(a)?, as_text(b)?);
     let [a_lines, b_lines] = [a, b].map(|text| text.lines().count());
     if a_lines.max(b_lines) > MAX_TEXT_LINES {
         return None;
@@ -71,7 +75,8 @@ fn clipped(line: &str) -> String {
     text
 }
 
-/// Rows of 16 bytes, those that differ twice. `start` is the first byte's position.
+/// Returns rows of 16 bytes in hexadecimal: equal rows once, differing rows as a `-` and a `+`
+/// line. `start` is the position of the first byte. One equal row follows the last that differs.
 pub(super) fn of_bytes(start: u64, a: &[u8], b: &[u8]) -> Vec<String> {
     let row = |bytes: &[u8], index: usize| -> Vec<u8> {
         let row = bytes.chunks(16).nth(index).unwrap_or_default();
@@ -81,7 +86,7 @@ pub(super) fn of_bytes(start: u64, a: &[u8], b: &[u8]) -> Vec<String> {
     let mut end = 0;
     for index in 0..a.len().max(b.len()).div_ceil(16) {
         let (left, right) = (row(a, index), row(b, index));
-        let at = start + index as u64 * ROW;
+        let at = start + index as u64 * ROW_LEN;
         if left == right {
             lines.push(format!(" {}", hex_row(at, &left)));
             continue;
@@ -91,14 +96,14 @@ pub(super) fn of_bytes(start: u64, a: &[u8], b: &[u8]) -> Vec<String> {
                 lines.push(format!("{sign}{}", hex_row(at, &bytes)));
             }
         }
-        // One row after the last that differs.
+        // One equal row after the last that differs is kept.
         end = lines.len() + 1;
     }
     lines.truncate(end);
     lines
 }
 
-/// As `hexdump -C` has them.
+/// Returns a row in the format of `hexdump -C`.
 fn hex_row(at: u64, bytes: &[u8]) -> String {
     let mut row = format!("{at:08x}  ");
     for index in 0..16 {
@@ -106,7 +111,7 @@ fn hex_row(at: u64, bytes: &[u8]) -> String {
             Some(byte) => write!(row, "{byte:02x} "),
             None => write!(row, "   "),
         }
-        .expect("memory takes it");
+        .expect("writing to a string does not fail");
     }
     let shown = bytes.iter().map(|&byte| match byte {
         b' '..=b'~' => char::from(byte),

@@ -1,32 +1,29 @@
-//! Where things are: counted, with the first few of each kind.
+//! Comparison of the layout: inode numbers and the locations of blocks and tables. Differences are
+//! counted by kind, and the first of each kind are shown.
 
 use ext4::BlockNr;
-use ext4::read::{Extent, InodeBlocks};
+use ext4::read::{FileExtent, InodeBlocks};
 
 use super::difference::{DiffSection, Difference};
-use super::owners::{Table, TableKind};
-use super::side::Side;
+use super::owners::{GroupTable, GroupTableKind};
+use super::side::DiffSide;
 
-/// How many of each kind are shown.
-const SHOWN: usize = 10;
-/// Most extents of a file that are shown.
-const SHOWN_EXTENTS: usize = 8;
+/// Maximum number of differences of each kind that are shown.
+const MAX_SHOWN: usize = 10;
+/// Maximum number of extents of a file that are shown.
+const MAX_SHOWN_EXTENTS: usize = 8;
 
-/// Differences of one kind.
+/// Count of differences of one kind, and lines that show the first of them.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct SampledCount {
     count: u64,
-    /// Lines that show the first of them.
+    /// Lines that show the first differences: up to two for each.
     shown: Vec<String>,
 }
 
-impl Tally {
+impl SampledCount {
     pub(super) fn add(&mut self, count: u64, lines: impl FnOnce() -> Vec<String>) {
-        self.add_shown(count, SHOWN, lines);
-    }
-
-    fn add_shown(&mut self, count: u64, most: usize, lines: impl FnOnce() -> Vec<String>) {
-        if self.shown.len() < 2 * most {
+        if self.shown.len() < 2 * MAX_SHOWN {
             self.shown.extend(lines());
         }
         self.count += count;
@@ -47,42 +44,47 @@ impl Tally {
     }
 }
 
-/// What lies elsewhere.
+/// Differences between the layouts of the two images.
 #[derive(Default)]
-pub(super) struct Layout {
-    numbers: Tally,
-    extents: Tally,
-    nodes: Tally,
-    xattrs: Tally,
-    tables: Tally,
+pub(super) struct LayoutDifferences {
+    inode_numbers: SampledCount,
+    extents: SampledCount,
+    extent_nodes: SampledCount,
+    xattr_blocks: SampledCount,
+    group_tables: SampledCount,
 }
 
-/// What of one file lies elsewhere: the field, and where it is on each side.
-pub(super) type Moved = (&'static str, String, String);
+/// A relocated part of a file: the field, and its location in each image.
+pub(super) type Relocation = (&'static str, String, String);
 
-/// Compares where two inodes and what belongs to them are.
-pub(super) fn moved((a_ino, a): (u32, &InodeBlocks), (b_ino, b): (u32, &InodeBlocks)) -> Vec<Moved> {
-    let mut moved = Vec::new();
+/// Compares the numbers of two inodes and the locations of their blocks.
+pub(super) fn relocations((a_ino, a): (u32, &InodeBlocks), (b_ino, b): (u32, &InodeBlocks)) -> Vec<Relocation> {
+    let mut relocations = Vec::new();
     if a_ino != b_ino {
-        moved.push(("inode", a_ino.to_string(), b_ino.to_string()));
+        relocations.push(("inode", a_ino.to_string(), b_ino.to_string()));
     }
     if a.extents != b.extents {
         let same = a.extents.iter().zip(&b.extents).take_while(|(a, b)| a == b).count();
-        moved.push(("extents", extents(&a.extents, same), extents(&b.extents, same)));
+        relocations.push((
+            "extents",
+            extents_text(&a.extents, same),
+            extents_text(&b.extents, same),
+        ));
     }
     if a.nodes != b.nodes {
-        moved.push(("extent nodes", blocks(&a.nodes), blocks(&b.nodes)));
+        relocations.push(("extent nodes", blocks_text(&a.nodes), blocks_text(&b.nodes)));
     }
     if a.xattr_block != b.xattr_block {
         let block = |block: Option<BlockNr>| block.map_or("none".to_owned(), |block| block.get().to_string());
-        moved.push(("xattr block", block(a.xattr_block), block(b.xattr_block)));
+        relocations.push(("xattr block", block(a.xattr_block), block(b.xattr_block)));
     }
-    moved
+    relocations
 }
 
-/// Extents from one on: the first block in the file, their number, and the first block in the image.
-fn extents(extents: &[Extent], from: usize) -> String {
-    let shown = extents[from..].iter().take(SHOWN_EXTENTS).map(|extent| {
+/// Formats the extents from index `from` on, each as `logical+count@start`: its first block in the
+/// file, its number of blocks, and its first block in the image.
+fn extents_text(extents: &[FileExtent], from: usize) -> String {
+    let shown = extents[from..].iter().take(MAX_SHOWN_EXTENTS).map(|extent| {
         let unwritten = if extent.unwritten { " unwritten" } else { "" };
         format!(
             "{}+{}@{}{unwritten}",
@@ -91,15 +93,18 @@ fn extents(extents: &[Extent], from: usize) -> String {
             extent.blocks.start.get()
         )
     });
-    listed(shown.collect(), extents.len() - from)
+    join_shown(shown.collect(), extents.len() - from)
 }
 
-fn blocks(blocks: &[BlockNr]) -> String {
-    let shown = blocks.iter().take(SHOWN_EXTENTS).map(|block| block.get().to_string());
-    listed(shown.collect(), blocks.len())
+fn blocks_text(blocks: &[BlockNr]) -> String {
+    let shown = blocks
+        .iter()
+        .take(MAX_SHOWN_EXTENTS)
+        .map(|block| block.get().to_string());
+    join_shown(shown.collect(), blocks.len())
 }
 
-fn listed(mut shown: Vec<String>, count: usize) -> String {
+fn join_shown(mut shown: Vec<String>, count: usize) -> String {
     if shown.is_empty() {
         return "none".to_owned();
     }
@@ -109,22 +114,22 @@ fn listed(mut shown: Vec<String>, count: usize) -> String {
     shown.join(" ")
 }
 
-impl Layout {
-    pub(super) fn add(&mut self, path: &str, moved: &[Moved]) {
-        for (field, a, b) in moved {
+impl LayoutDifferences {
+    pub(super) fn add(&mut self, path: &str, relocations: &[Relocation]) {
+        for (field, a, b) in relocations {
             let tally = match *field {
-                "inode" => &mut self.numbers,
+                "inode" => &mut self.inode_numbers,
                 "extents" => &mut self.extents,
-                "extent nodes" => &mut self.nodes,
-                _ => &mut self.xattrs,
+                "extent nodes" => &mut self.extent_nodes,
+                _ => &mut self.xattr_blocks,
             };
             tally.add(1, || vec![format!("-{path}: {a}"), format!("+{path}: {b}")]);
         }
     }
 
-    /// Compares where the tables of groups are.
-    pub(super) fn compare_tables(&mut self, a: &Side, b: &Side) {
-        let key = |table: &Table| (table.group, table.kind);
+    /// Compares the locations of the tables of all groups.
+    pub(super) fn compare_tables(&mut self, a: &DiffSide, b: &DiffSide) {
+        let key = |table: &GroupTable| (table.group, table.kind);
         let (mut left, mut right) = (a.tables.iter().peekable(), b.tables.iter().peekable());
         loop {
             let next = [left.peek(), right.peek()]
@@ -138,7 +143,7 @@ impl Layout {
             let a = left.next_if(|table| key(table) == next);
             let b = right.next_if(|table| key(table) == next);
             if a.map(|table| table.blocks) != b.map(|table| table.blocks) {
-                let line = |sign, table: Option<&Table>| {
+                let line = |sign, table: Option<&GroupTable>| {
                     let blocks = table?.blocks;
                     Some(format!(
                         "{sign}{} of group {}: {}+{}",
@@ -148,38 +153,44 @@ impl Layout {
                         blocks.count
                     ))
                 };
-                self.tables
+                self.group_tables
                     .add(1, || [line('-', a), line('+', b)].into_iter().flatten().collect());
             }
         }
     }
 
-    /// Whether everything is where it is on the other side.
-    pub(super) fn is_same(&self) -> bool {
-        [&self.numbers, &self.extents, &self.nodes, &self.xattrs, &self.tables]
-            .into_iter()
-            .all(Tally::is_empty)
+    /// Returns whether both images have the same layout.
+    pub(super) fn is_empty(&self) -> bool {
+        [
+            &self.inode_numbers,
+            &self.extents,
+            &self.extent_nodes,
+            &self.xattr_blocks,
+            &self.group_tables,
+        ]
+        .into_iter()
+        .all(SampledCount::is_empty)
     }
 
     pub(super) fn into_differences(self) -> impl Iterator<Item = Difference> {
         let fields = [
-            ("inode numbers", self.numbers),
+            ("inode numbers", self.inode_numbers),
             ("extents", self.extents),
-            ("extent nodes", self.nodes),
-            ("xattr blocks", self.xattrs),
-            ("group tables", self.tables),
+            ("extent nodes", self.extent_nodes),
+            ("xattr blocks", self.xattr_blocks),
+            ("group tables", self.group_tables),
         ];
         let fields = fields.into_iter();
         fields.filter_map(|(field, tally)| tally.into_difference(DiffSection::Layout, field))
     }
 }
 
-fn kind_name(kind: TableKind) -> &'static str {
+fn kind_name(kind: GroupTableKind) -> &'static str {
     match kind {
-        TableKind::Superblock => "superblock",
-        TableKind::Descriptors => "descriptors",
-        TableKind::BlockBitmap => "block bitmap",
-        TableKind::InodeBitmap => "inode bitmap",
-        TableKind::InodeTable => "inode table",
+        GroupTableKind::Superblock => "superblock",
+        GroupTableKind::Descriptors => "descriptors",
+        GroupTableKind::BlockBitmap => "block bitmap",
+        GroupTableKind::InodeBitmap => "inode bitmap",
+        GroupTableKind::InodeTable => "inode table",
     }
 }

@@ -1,4 +1,4 @@
-//! What two inodes say of themselves.
+//! Comparison of the metadata of two inodes.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use ext4::{FileType, Timestamp, Xattrs};
 use layer::text::printable;
 use oci::{Algorithm, Digest};
 
-/// Most bytes of an extended attribute that are shown.
+/// Maximum number of bytes of an extended attribute that are shown.
 const MAX_SHOWN: usize = 64;
 
-/// Flags that say how an inode is stored, and not what it is: `EXT4_INDEX_FL`, `EXT4_HUGE_FILE_FL`,
-/// `EXT4_EXTENTS_FL`, `EXT4_EA_INODE_FL` and `EXT4_INLINE_DATA_FL`.
+/// Inode flags that describe storage only, and are not compared: `EXT4_INDEX_FL`,
+/// `EXT4_HUGE_FILE_FL`, `EXT4_EXTENTS_FL`, `EXT4_EA_INODE_FL` and `EXT4_INLINE_DATA_FL`.
 const STORAGE_FLAGS: u32 = 0x1000 | 0x4_0000 | 0x8_0000 | 0x20_0000 | 0x1000_0000;
 
-/// A field, and what it is on each side.
-pub(super) type Field = (String, Option<String>, Option<String>);
+/// The name of a field, and its value in each image.
+pub(super) type FieldDifference = (String, Option<String>, Option<String>);
 
-/// The fields in which inodes of the same kind differ.
-pub(super) fn fields(a: &Inode, b: &Inode) -> Vec<Field> {
+/// Returns the fields that stat(2) shows and in which two inodes of the same type differ.
+pub(super) fn visible_fields(a: &Inode, b: &Inode) -> Vec<FieldDifference> {
     let number = |number: u32| number.to_string();
     let links = |inode: &Inode| match inode.file_type {
-        // That of a directory follows from what is in it.
+        // The link count of a directory follows from its subdirectories.
         FileType::Directory => String::new(),
         _ => inode.links.to_string(),
     };
@@ -49,8 +49,8 @@ pub(super) fn fields(a: &Inode, b: &Inode) -> Vec<Field> {
     fields.map(|(name, a, b)| (name.to_owned(), Some(a), Some(b))).collect()
 }
 
-/// Fields that no system call shows, in which inodes differ.
-pub(super) fn hidden(a: &Inode, b: &Inode) -> Vec<Field> {
+/// Returns the fields that stat(2) does not show and in which two inodes differ.
+pub(super) fn hidden_fields(a: &Inode, b: &Inode) -> Vec<FieldDifference> {
     let fields = |inode: &Inode| {
         [
             ("crtime", time(inode.created)),
@@ -71,8 +71,8 @@ fn time(time: Timestamp) -> String {
     format!("{}.{:09}", time.seconds(), time.nanoseconds())
 }
 
-/// The attributes in which inodes differ.
-pub(super) fn xattrs(a: &Xattrs, b: &Xattrs) -> Vec<Field> {
+/// Returns the extended attributes in which two inodes differ.
+pub(super) fn xattr_fields(a: &Xattrs, b: &Xattrs) -> Vec<FieldDifference> {
     let names: BTreeSet<&[u8]> = a.iter().chain(b.iter()).map(|(name, _)| name).collect();
     names
         .into_iter()
@@ -88,7 +88,8 @@ pub(super) fn xattrs(a: &Xattrs, b: &Xattrs) -> Vec<Field> {
         .collect()
 }
 
-/// Bytes as they would stand in a program, and their number if they are many.
+/// Formats a value as a quoted, escaped string. A long value is cut, with its length and digest
+/// appended.
 fn value_text(value: &[u8]) -> String {
     let shown = &value[..value.len().min(MAX_SHOWN)];
     let rest = if shown.len() < value.len() {

@@ -1,22 +1,23 @@
-//! What each block of an image belongs to.
+//! Owners of blocks: the structure or file that each block of an image belongs to.
 
 use std::fmt;
 
 use ext4::BlockRange;
 use ext4::read::{GroupMetadata, SuperblockInfo};
 
-/// Blocks that describe a group, or all of them.
+/// Location of a table of a group: a superblock, group descriptors, a bitmap or an inode table.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Table {
-    /// The group that it describes or, for backups of what describes all groups, that it lies in.
+pub(super) struct GroupTable {
+    /// The group that the table describes. For superblocks and group descriptors, which describe
+    /// all groups, the group that it lies in.
     pub(super) group: u32,
-    pub(super) kind: TableKind,
+    pub(super) kind: GroupTableKind,
     pub(super) blocks: BlockRange,
 }
 
-/// Metadata of groups.
+/// Kind of a table of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum TableKind {
+pub(super) enum GroupTableKind {
     Superblock,
     Descriptors,
     BlockBitmap,
@@ -24,54 +25,54 @@ pub(super) enum TableKind {
     InodeTable,
 }
 
-/// Lists the tables of all groups, by group and kind.
-pub(super) fn tables(groups: &[GroupMetadata]) -> Vec<Table> {
+/// Returns the tables of all groups, ordered by group and kind.
+pub(super) fn group_tables(groups: &[GroupMetadata]) -> Vec<GroupTable> {
     let tables_of = |metadata: &GroupMetadata| {
-        let one = |start| BlockRange { start, count: 1 };
+        let single_block = |start| BlockRange { start, count: 1 };
         let group = metadata.group;
         let tables = [
-            (TableKind::Superblock, metadata.superblock.map(one)),
-            (TableKind::Descriptors, metadata.descriptors),
-            (TableKind::BlockBitmap, Some(one(metadata.block_bitmap))),
-            (TableKind::InodeBitmap, Some(one(metadata.inode_bitmap))),
-            (TableKind::InodeTable, Some(metadata.inode_table)),
+            (GroupTableKind::Superblock, metadata.superblock.map(single_block)),
+            (GroupTableKind::Descriptors, metadata.descriptors),
+            (GroupTableKind::BlockBitmap, Some(single_block(metadata.block_bitmap))),
+            (GroupTableKind::InodeBitmap, Some(single_block(metadata.inode_bitmap))),
+            (GroupTableKind::InodeTable, Some(metadata.inode_table)),
         ];
         tables
             .into_iter()
-            .filter_map(move |(kind, blocks)| blocks.map(|blocks| Table { group, kind, blocks }))
+            .filter_map(move |(kind, blocks)| blocks.map(|blocks| GroupTable { group, kind, blocks }))
     };
     groups.iter().flat_map(tables_of).collect()
 }
 
-/// What a block is part of, and which one of its kind: the number of a group or an inode.
+/// The owner of a block: its kind, and the number of the group or the inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
     pub(super) kind: OwnerKind,
     pub(super) number: u32,
 }
 
-/// What a block can be part of.
+/// Kind of the owner of a block. The text of a kind is a `field` in the section `bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum OwnerKind {
     BootArea,
     Superblock,
-    SuperblockCopy,
+    BackupSuperblock,
     Descriptors,
-    DescriptorsCopy,
+    BackupDescriptors,
     BlockBitmap,
     InodeBitmap,
     Inode,
     Directory,
     File,
     Symlink,
-    Node,
-    Xattrs,
+    ExtentNode,
+    XattrBlock,
     XattrValue,
-    Reserved,
+    ReservedInode,
     Journal,
     MountProtection,
     Free,
-    Behind,
+    AfterEnd,
 }
 
 impl fmt::Display for OwnerKind {
@@ -79,23 +80,23 @@ impl fmt::Display for OwnerKind {
         f.write_str(match self {
             Self::BootArea => "boot area",
             Self::Superblock => "superblock",
-            Self::SuperblockCopy => "copies of the superblock",
+            Self::BackupSuperblock => "copies of the superblock",
             Self::Descriptors => "group descriptors",
-            Self::DescriptorsCopy => "copies of the group descriptors",
+            Self::BackupDescriptors => "copies of the group descriptors",
             Self::BlockBitmap => "block bitmaps",
             Self::InodeBitmap => "inode bitmaps",
             Self::Inode => "inodes",
             Self::Directory => "blocks of directories",
             Self::File => "blocks of files",
             Self::Symlink => "blocks of symlinks",
-            Self::Node => "nodes of extent trees",
-            Self::Xattrs => "blocks of extended attributes",
+            Self::ExtentNode => "nodes of extent trees",
+            Self::XattrBlock => "blocks of extended attributes",
             Self::XattrValue => "values of extended attributes",
-            Self::Reserved => "reserved inodes' blocks",
+            Self::ReservedInode => "reserved inodes' blocks",
             Self::Journal => "journal",
             Self::MountProtection => "multiple mount protection",
             Self::Free => "free blocks",
-            Self::Behind => "behind the file system",
+            Self::AfterEnd => "behind the file system",
         })
     }
 }
@@ -104,33 +105,34 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.number;
         match self.kind {
-            OwnerKind::SuperblockCopy
-            | OwnerKind::DescriptorsCopy
+            OwnerKind::BackupSuperblock
+            | OwnerKind::BackupDescriptors
             | OwnerKind::BlockBitmap
             | OwnerKind::InodeBitmap => write!(f, "{} (group {number})", self.kind),
             OwnerKind::Inode
             | OwnerKind::Directory
             | OwnerKind::File
             | OwnerKind::Symlink
-            | OwnerKind::Node
-            | OwnerKind::Xattrs
+            | OwnerKind::ExtentNode
+            | OwnerKind::XattrBlock
             | OwnerKind::XattrValue
-            | OwnerKind::Reserved => write!(f, "{} (inode {number})", self.kind),
+            | OwnerKind::ReservedInode => write!(f, "{} (inode {number})", self.kind),
             _ => write!(f, "{}", self.kind),
         }
     }
 }
 
 impl Owner {
-    /// Whether it means the same in another image, wherever the files lie there.
+    /// Returns whether the owner is the same structure in another image, whatever the layout of
+    /// files is there.
     pub(super) fn is_fixed(self) -> bool {
         matches!(
             self.kind,
             OwnerKind::BootArea
                 | OwnerKind::Superblock
-                | OwnerKind::SuperblockCopy
+                | OwnerKind::BackupSuperblock
                 | OwnerKind::Descriptors
-                | OwnerKind::DescriptorsCopy
+                | OwnerKind::BackupDescriptors
                 | OwnerKind::BlockBitmap
                 | OwnerKind::InodeBitmap
                 | OwnerKind::Journal
@@ -139,29 +141,29 @@ impl Owner {
     }
 }
 
-/// The owners of all blocks that have one.
-pub(super) struct Owners {
+/// Map from the blocks of an image to their owners.
+pub(super) struct BlockOwners {
     block_size: u64,
     block_count: u64,
     inodes_per_group: u64,
     inode_size: u64,
-    /// By block, once [`Owners::sort`] was called.
+    /// Sorted by block once [`BlockOwners::sort`] has run.
     blocks: Vec<(BlockRange, Owner)>,
 }
 
-impl Owners {
-    /// Those of what describes groups.
-    pub(super) fn new(info: &SuperblockInfo, tables: &[Table]) -> Self {
+impl BlockOwners {
+    /// Creates a map with the tables of all groups.
+    pub(super) fn new(info: &SuperblockInfo, tables: &[GroupTable]) -> Self {
         let owner = |kind, group| match kind {
-            TableKind::Superblock if group == 0 => OwnerKind::Superblock,
-            TableKind::Superblock => OwnerKind::SuperblockCopy,
-            TableKind::Descriptors if group == 0 => OwnerKind::Descriptors,
-            TableKind::Descriptors => OwnerKind::DescriptorsCopy,
-            TableKind::BlockBitmap => OwnerKind::BlockBitmap,
-            TableKind::InodeBitmap => OwnerKind::InodeBitmap,
-            TableKind::InodeTable => OwnerKind::Inode,
+            GroupTableKind::Superblock if group == 0 => OwnerKind::Superblock,
+            GroupTableKind::Superblock => OwnerKind::BackupSuperblock,
+            GroupTableKind::Descriptors if group == 0 => OwnerKind::Descriptors,
+            GroupTableKind::Descriptors => OwnerKind::BackupDescriptors,
+            GroupTableKind::BlockBitmap => OwnerKind::BlockBitmap,
+            GroupTableKind::InodeBitmap => OwnerKind::InodeBitmap,
+            GroupTableKind::InodeTable => OwnerKind::Inode,
         };
-        let own = |table: &Table| {
+        let owned = |table: &GroupTable| {
             let owner = Owner {
                 kind: owner(table.kind, table.group),
                 number: table.group,
@@ -173,7 +175,7 @@ impl Owners {
             block_count: info.block_count,
             inodes_per_group: info.inodes_per_group.into(),
             inode_size: info.inode_size,
-            blocks: tables.iter().map(own).collect(),
+            blocks: tables.iter().map(owned).collect(),
         }
     }
 
@@ -185,8 +187,8 @@ impl Owners {
         self.blocks.sort_unstable();
     }
 
-    /// What a byte of the image belongs to.
-    pub(super) fn of(&self, position: u64) -> Owner {
+    /// Returns the owner of the byte at a position. The map must be sorted.
+    pub(super) fn owner_of(&self, position: u64) -> Owner {
         let alone = |kind| Owner { kind, number: 0 };
         match position {
             0..1024 => return alone(OwnerKind::BootArea),
@@ -195,7 +197,7 @@ impl Owners {
         }
         let block = position / self.block_size;
         if block >= self.block_count {
-            return alone(OwnerKind::Behind);
+            return alone(OwnerKind::AfterEnd);
         }
         let after = self.blocks.partition_point(|(blocks, _)| blocks.start.get() <= block);
         let found = self.blocks[..after].last();

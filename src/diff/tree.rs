@@ -1,4 +1,4 @@
-//! Two trees, name by name.
+//! Comparison of the two trees, name by name.
 
 use std::cmp::Ordering;
 use std::rc::Rc;
@@ -12,28 +12,29 @@ use super::difference::{DiffSection, Difference};
 use super::error::{DiffError, DiffReason};
 use super::layout;
 use super::metadata;
-use super::side::{Name, Side};
+use super::side::{DiffSide, Name};
 use layer::text::printable;
 
-/// Longest path in bytes.
+/// Maximum length of a path in bytes.
 const MAX_PATH_LEN: usize = 1 << 16;
 
-/// Directories of the same name whose entries are not compared yet.
-struct Pending {
+/// Two directories at the same path whose entries have not been compared yet.
+struct DirectoryPair {
     name: Name,
     a: Inode,
     b: Inode,
 }
 
-/// Which of both.
+/// Identifies one of the two images.
 #[derive(Clone, Copy)]
-enum Which {
+enum SideId {
     A,
     B,
 }
 
 impl Comparison<'_> {
-    /// Compares the trees, in the order of their paths as bytes, but directories before what is in them.
+    /// Compares the trees. All entries of a directory come before the entries of its
+    /// subdirectories; within a directory, entries are ordered by the bytes of their names.
     pub(super) fn compare_trees(&mut self) -> Result<(), DiffError> {
         let (a, b) = (self.a.inode(Ino::ROOT)?, self.b.inode(Ino::ROOT)?);
         let root = Name {
@@ -42,17 +43,17 @@ impl Comparison<'_> {
         };
         let mut pending = Vec::new();
         self.compare_inodes(root, a, b, &mut pending)?;
-        while let Some(Pending { name, a, b }) = pending.pop() {
+        while let Some(DirectoryPair { name, a, b }) = pending.pop() {
             let path = name.path();
             if path.len() > MAX_PATH_LEN {
-                return Err(self.a.failed(DiffReason::TooDeep { max: MAX_PATH_LEN }));
+                return Err(self.a.error(DiffReason::TooDeep { max: MAX_PATH_LEN }));
             }
-            // The root's name is empty, so that its path ends like that of no other.
+            // The root has an empty name, so its path alone ends with a slash.
             let path: Rc<[u8]> = path.strip_suffix(b"/").unwrap_or(&path).into();
-            let mut found = Vec::new();
-            self.compare_entries(&path, &a, &b, &mut found)?;
-            found.reverse();
-            pending.append(&mut found);
+            let mut subdirectories = Vec::new();
+            self.compare_entries(&path, &a, &b, &mut subdirectories)?;
+            subdirectories.reverse();
+            pending.append(&mut subdirectories);
         }
         Ok(())
     }
@@ -62,7 +63,7 @@ impl Comparison<'_> {
         path: &Rc<[u8]>,
         a: &Inode,
         b: &Inode,
-        found: &mut Vec<Pending>,
+        subdirectories: &mut Vec<DirectoryPair>,
     ) -> Result<(), DiffError> {
         let mut left = self.a.entries(a)?.into_iter().peekable();
         let mut right = self.b.entries(b)?.into_iter().peekable();
@@ -82,39 +83,45 @@ impl Comparison<'_> {
             match (a, b) {
                 (Some(a), Some(b)) => {
                     let (name, a, b) = (name(&a), self.a.inode(a.ino)?, self.b.inode(b.ino)?);
-                    self.compare_inodes(name, a, b, found)?;
+                    self.compare_inodes(name, a, b, subdirectories)?;
                 }
-                (Some(a), None) => self.find_alone(&name(&a), &a, Which::A)?,
-                (None, Some(b)) => self.find_alone(&name(&b), &b, Which::B)?,
+                (Some(a), None) => self.report_only_in(&name(&a), &a, SideId::A)?,
+                (None, Some(b)) => self.report_only_in(&name(&b), &b, SideId::B)?,
                 (None, None) => unreachable!("the next of both is one of them"),
             }
         }
     }
 
-    /// A name that one of them has.
-    fn find_alone(&mut self, name: &Name, entry: &DirEntry, which: Which) -> Result<(), DiffError> {
-        let side = self.side(which);
+    /// Reports a name that only one image has.
+    fn report_only_in(&mut self, name: &Name, entry: &DirEntry, side_id: SideId) -> Result<(), DiffError> {
+        let side = self.side(side_id);
         let inode = side.inode(entry.ino)?;
         let below = count_below(side, &inode)?;
         let kind = Some(inode.file_type.to_string());
         let difference = Difference::new(DiffSection::Tree, "type").at(name.path());
-        let mut difference = match which {
-            Which::A => difference.values(kind, None),
-            Which::B => difference.values(None, kind),
+        let mut difference = match side_id {
+            SideId::A => difference.values(kind, None),
+            SideId::B => difference.values(None, kind),
         };
         difference.count = below;
         self.report(&difference)
     }
 
-    fn side(&mut self, which: Which) -> &mut Side {
-        match which {
-            Which::A => &mut self.a,
-            Which::B => &mut self.b,
+    fn side(&mut self, side_id: SideId) -> &mut DiffSide {
+        match side_id {
+            SideId::A => &mut self.a,
+            SideId::B => &mut self.b,
         }
     }
 
-    /// Compares what a name leads to.
-    fn compare_inodes(&mut self, name: Name, a: Inode, b: Inode, found: &mut Vec<Pending>) -> Result<(), DiffError> {
+    /// Compares the inodes at a name that both images have.
+    fn compare_inodes(
+        &mut self,
+        name: Name,
+        a: Inode,
+        b: Inode,
+        subdirectories: &mut Vec<DirectoryPair>,
+    ) -> Result<(), DiffError> {
         if a.file_type != b.file_type {
             for (side, inode) in [(&mut self.a, &a), (&mut self.b, &b)] {
                 count_below(side, inode)?;
@@ -123,11 +130,11 @@ impl Comparison<'_> {
             let difference = Difference::new(DiffSection::Tree, "type").at(name.path());
             return self.report(&difference.values(kind(&a), kind(&b)));
         }
-        let (a_places, b_places) = (self.a.meet(&a)?, self.b.meet(&b)?);
+        let (a_blocks, b_blocks) = (self.a.visit(&a)?, self.b.visit(&b)?);
         let firsts = (self.a.first_name(&a, &name), self.b.first_name(&b, &name));
         let is_first = |first: &Option<Name>| first.as_ref().is_none_or(|first| *first == name);
         if firsts.0 == firsts.1 && !is_first(&firsts.0) {
-            // Compared already, where the two have their first name.
+            // Both were compared at their first name, which is the same.
             return Ok(());
         }
         if is_first(&firsts.0) != is_first(&firsts.1) || (!is_first(&firsts.0) && firsts.0 != firsts.1) {
@@ -140,26 +147,26 @@ impl Comparison<'_> {
         }
         self.compare_metadata(&name, &a, &b)?;
         if a.file_type == FileType::RegularFile {
-            // Files can be linked on one side and not on the other.
-            for (side, inode, places) in [(&mut self.a, &a, &a_places), (&mut self.b, &b, &b_places)] {
-                if places.is_none() {
-                    side.compare_again(inode)?;
+            // A name can be a hard link in one image and a separate file in the other.
+            for (side, inode, blocks) in [(&mut self.a, &a, &a_blocks), (&mut self.b, &b, &b_blocks)] {
+                if blocks.is_none() {
+                    side.charge_recompare(inode)?;
                 }
             }
             self.compare_contents(&name, &a, &b)?;
         }
-        if let (Some(a_places), Some(b_places)) = (&a_places, &b_places) {
-            let moved = layout::moved((a.ino.get(), a_places), (b.ino.get(), b_places));
-            self.find_moved(&name, &moved)?;
+        if let (Some(a_blocks), Some(b_blocks)) = (&a_blocks, &b_blocks) {
+            let relocations = layout::relocations((a.ino.get(), a_blocks), (b.ino.get(), b_blocks));
+            self.report_relocations(&name, &relocations)?;
         }
         if a.file_type == FileType::Directory {
-            found.push(Pending { name, a, b });
+            subdirectories.push(DirectoryPair { name, a, b });
         }
         Ok(())
     }
 
     fn compare_metadata(&mut self, name: &Name, a: &Inode, b: &Inode) -> Result<(), DiffError> {
-        let mut fields = metadata::fields(a, b);
+        let mut fields = metadata::visible_fields(a, b);
         if a.file_type == FileType::Symlink {
             let (a, b) = (
                 self.a.read(|reader| reader.read_link(a))?,
@@ -169,10 +176,10 @@ impl Comparison<'_> {
                 fields.push(("target".to_owned(), Some(printable(&a)), Some(printable(&b))));
             }
         }
-        fields.extend(metadata::xattrs(&self.a.xattrs(a)?, &self.b.xattrs(b)?));
-        fields.extend(metadata::hidden(a, b));
+        fields.extend(metadata::xattr_fields(&self.a.xattrs(a)?, &self.b.xattrs(b)?));
+        fields.extend(metadata::hidden_fields(a, b));
         if !fields.is_empty() {
-            self.known.inodes.insert(a.ino.get());
+            self.explained.inodes.insert(a.ino.get());
         }
         for (field, a, b) in fields {
             self.report(&Difference::new(DiffSection::Tree, field).at(name.path()).values(a, b))?;
@@ -185,8 +192,8 @@ impl Comparison<'_> {
         let Some(differing) = differing else {
             return Ok(());
         };
-        self.known.contents.insert(a.ino.get());
-        self.known.inodes.insert(a.ino.get());
+        self.explained.contents.insert(a.ino.get());
+        self.explained.inodes.insert(a.ino.get());
         let [a, b] = differing.digests.map(|digest| digest.map(|digest| digest.to_string()));
         let mut difference = Difference::new(DiffSection::Tree, "content")
             .at(name.path())
@@ -196,13 +203,13 @@ impl Comparison<'_> {
         self.report(&difference)
     }
 
-    fn find_moved(&mut self, name: &Name, moved: &[layout::Moved]) -> Result<(), DiffError> {
-        if moved.is_empty() {
+    fn report_relocations(&mut self, name: &Name, relocations: &[layout::Relocation]) -> Result<(), DiffError> {
+        if relocations.is_empty() {
             return Ok(());
         }
-        self.layout.add(&printable(&name.path()), moved);
-        if self.options.every_place {
-            for (field, a, b) in moved {
+        self.layout.add(&printable(&name.path()), relocations);
+        if self.options.list_moved_files {
+            for (field, a, b) in relocations {
                 let difference = Difference::new(DiffSection::Layout, *field).at(name.path());
                 self.report(&difference.values(a.clone(), b.clone()))?;
             }
@@ -211,9 +218,10 @@ impl Comparison<'_> {
     }
 }
 
-/// Meets what is below a directory, and says how many names that are; none of what is no directory.
-fn count_below(side: &mut Side, inode: &Inode) -> Result<Option<u64>, DiffError> {
-    side.meet(inode)?;
+/// Visits an inode and, if it is a directory, all inodes below it. Returns the number of names
+/// below a directory, or `None` for any other type.
+fn count_below(side: &mut DiffSide, inode: &Inode) -> Result<Option<u64>, DiffError> {
+    side.visit(inode)?;
     if inode.file_type != FileType::Directory {
         return Ok(None);
     }
@@ -223,7 +231,7 @@ fn count_below(side: &mut Side, inode: &Inode) -> Result<Option<u64>, DiffError>
         for entry in side.entries(&directory)? {
             count += 1;
             let inode = side.inode(entry.ino)?;
-            side.meet(&inode)?;
+            side.visit(&inode)?;
             if inode.file_type == FileType::Directory {
                 pending.push(inode);
             }

@@ -1,31 +1,32 @@
-//! Users and groups: who the config's `User` is, by the image's own /etc/passwd and /etc/group.
+//! Resolves the config's `User` with the image's /etc/passwd and /etc/group.
 //!
-//! The rules are those of Docker, containerd and runc (`GetExecUser` of moby/sys/user), except that a line whose numbers are none
-//! is passed over, where they take the numbers for 0, which is root.
+//! The rules are those of Docker, containerd and runc (`GetExecUser` of moby/sys/user), with one
+//! exception: a line with an invalid number is skipped, where they take the number for 0, which is
+//! root.
 
 use super::error::GuestError;
 
-/// Largest number of a user or group (`maxID` of moby/sys/user).
+/// Largest uid or gid that a config may name (`maxID` of moby/sys/user).
 const MAX_ID: u32 = i32::MAX.cast_unsigned();
 
-/// Largest number that the system calls take: the next one means "leave it" (setuid(2)).
+/// Largest uid or gid of Linux. The next number means "unchanged" (setuid(2)).
 const MAX_KERNEL_ID: u32 = u32::MAX - 1;
-/// Most groups of a process (`NGROUPS_MAX`).
+/// Largest number of groups of a process (`NGROUPS_MAX`).
 const MAX_GROUPS: usize = 65_536;
 
-/// Who a process runs as.
+/// User and groups of a process, and the user's home directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Credentials {
-    pub(super) user: u32,
-    pub(super) group: u32,
-    /// All groups, the first among them, each once.
+pub(super) struct ResolvedUser {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// All groups, each once. The first is `gid`.
     pub(super) groups: Vec<u32>,
-    /// The user's home directory: `/` for one that the image does not know.
+    /// Home directory of the user. `/` if the image does not define the user.
     pub(super) home: Vec<u8>,
 }
 
 /// A line of passwd(5).
-struct User<'a> {
+struct PasswdEntry<'a> {
     name: &'a [u8],
     id: u32,
     group: u32,
@@ -33,28 +34,30 @@ struct User<'a> {
 }
 
 /// A line of group(5).
-struct Group<'a> {
+struct GroupEntry<'a> {
     name: &'a [u8],
     id: u32,
     members: &'a [u8],
 }
 
-/// Finds out who a user is: nobody in particular (root), `user`, `uid`, either with `:group` or `:gid`.
+/// Resolves a user of the form `user` or `uid`, with an optional `:group` or `:gid`. Empty means
+/// root.
 ///
-/// Without a group, it is that of the user, who then also has the groups that list the name as a member.
-pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Credentials, GuestError> {
+/// Without a group, the user gets the group of the passwd entry, and all groups that list the
+/// user's name as a member.
+pub(super) fn resolve_user(user: &str, passwd: &[u8], group: &[u8]) -> Result<ResolvedUser, GuestError> {
     let mut parts = user.split(':');
     let (user_part, group_part) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let known = if user_part.is_empty() {
-        users(passwd).find(|known| known.id == 0)
+        passwd_entries(passwd).find(|known| known.id == 0)
     } else {
-        let number = number(user_part);
-        users(passwd).find(|known| known.name == user_part.as_bytes() || Some(known.id) == number)
+        let number = parse_number(user_part);
+        passwd_entries(passwd).find(|known| known.name == user_part.as_bytes() || Some(known.id) == number)
     };
     let (user_id, mut group_id) = match &known {
         Some(known) => (known.id, known.group),
         None if user_part.is_empty() => (0, 0),
-        None => match number(user_part) {
+        None => match parse_number(user_part) {
             Some(id) if id <= MAX_ID => (id, 0),
             Some(_) => return Err(too_large(user, MAX_ID)),
             None if is_number(user_part) => return Err(too_large(user, MAX_ID)),
@@ -67,9 +70,9 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
     };
     let mut groups = Vec::new();
     if !group_part.is_empty() {
-        let number = number(group_part);
+        let number = parse_number(group_part);
         group_id =
-            match self::groups(group).find(|known| known.name == group_part.as_bytes() || Some(known.id) == number) {
+            match group_entries(group).find(|known| known.name == group_part.as_bytes() || Some(known.id) == number) {
                 Some(known) => known.id,
                 None => match number {
                     Some(id) if id <= MAX_ID => id,
@@ -84,12 +87,13 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
             };
     } else if let Some(known) = &known {
         groups.extend(
-            self::groups(group)
-                .filter(|group| group.has(known.name))
+            group_entries(group)
+                .filter(|group| group.has_member(known.name))
                 .map(|group| group.id),
         );
     }
-    // Containerd and Docker list the first group too, so that nobody gains anything by leaving it (CVE-2022-36109).
+    // containerd and Docker add the first group too, so that a process cannot gain rights by
+    // leaving it (CVE-2022-36109).
     groups.insert(0, group_id);
     let mut seen = std::collections::BTreeSet::new();
     groups.retain(|&group| seen.insert(group));
@@ -103,10 +107,12 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
             max: MAX_GROUPS,
         });
     }
-    let home = users(passwd).find(|known| known.id == user_id).map(|known| known.home);
-    Ok(Credentials {
-        user: user_id,
-        group: group_id,
+    let home = passwd_entries(passwd)
+        .find(|known| known.id == user_id)
+        .map(|known| known.home);
+    Ok(ResolvedUser {
+        uid: user_id,
+        gid: group_id,
         groups,
         home: home.filter(|home| !home.is_empty()).unwrap_or(b"/").to_vec(),
     })
@@ -123,7 +129,7 @@ fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn number(text: &str) -> Option<u32> {
+fn parse_number(text: &str) -> Option<u32> {
     is_number(text).then(|| text.parse().ok())?
 }
 
@@ -131,37 +137,39 @@ fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     file.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii)
 }
 
-fn users(passwd: &[u8]) -> impl Iterator<Item = User<'_>> {
+/// Iterates over the valid lines of a passwd(5) file.
+fn passwd_entries(passwd: &[u8]) -> impl Iterator<Item = PasswdEntry<'_>> {
     lines(passwd).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
         let name = fields.next()?;
         let mut field = |skipped| fields.nth(skipped);
-        Some(User {
+        Some(PasswdEntry {
             name,
-            id: id(field(1)?)?,
-            group: id(field(0)?)?,
+            id: parse_id(field(1)?)?,
+            group: parse_id(field(0)?)?,
             home: field(1).unwrap_or_default(),
         })
     })
 }
 
-fn groups(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
+/// Iterates over the valid lines of a group(5) file.
+fn group_entries(group: &[u8]) -> impl Iterator<Item = GroupEntry<'_>> {
     lines(group).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
-        Some(Group {
+        Some(GroupEntry {
             name: fields.next()?,
-            id: id(fields.nth(1)?)?,
+            id: parse_id(fields.nth(1)?)?,
             members: fields.next().unwrap_or_default(),
         })
     })
 }
 
-fn id(field: &[u8]) -> Option<u32> {
-    number(str::from_utf8(field).ok().filter(|field| !field.is_empty())?)
+fn parse_id(field: &[u8]) -> Option<u32> {
+    parse_number(str::from_utf8(field).ok().filter(|field| !field.is_empty())?)
 }
 
-impl Group<'_> {
-    fn has(&self, name: &[u8]) -> bool {
+impl GroupEntry<'_> {
+    fn has_member(&self, name: &[u8]) -> bool {
         !name.is_empty() && self.members.split(|&byte| byte == b',').any(|member| member == name)
     }
 }
@@ -183,13 +191,13 @@ mod tests {
         twice:x:29:ana\nlarge:x:4294967296:ana\nbin:x:1:root\n";
 
     fn resolved(user: &str) -> (u32, u32, Vec<u32>, String) {
-        let credentials = credentials(user, PASSWD, GROUP).unwrap();
-        let home = String::from_utf8_lossy(&credentials.home).into_owned();
-        (credentials.user, credentials.group, credentials.groups, home)
+        let resolved = resolve_user(user, PASSWD, GROUP).unwrap();
+        let home = String::from_utf8_lossy(&resolved.home).into_owned();
+        (resolved.uid, resolved.gid, resolved.groups, home)
     }
 
     #[test]
-    fn users_are_who_container_engines_say_they_are() {
+    fn users_are_resolved_as_in_container_engines() {
         for (user, id, group, groups, home) in [
             ("", 0, 0, &[0, 4, 1][..], "/root"),
             ("root", 0, 0, &[0, 4, 1], "/root"),
@@ -217,15 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn without_files_numbers_are_who_they_are() {
-        let nobody = credentials("65534:65533", b"", b"").unwrap();
-        assert_eq!((nobody.user, nobody.group, nobody.groups), (65534, 65533, vec![65533]));
-        assert_eq!(credentials("", b"", b"").unwrap().user, 0);
+    fn numbers_need_no_passwd_or_group_file() {
+        let nobody = resolve_user("65534:65533", b"", b"").unwrap();
+        assert_eq!((nobody.uid, nobody.gid, nobody.groups), (65534, 65533, vec![65533]));
+        assert_eq!(resolve_user("", b"", b"").unwrap().uid, 0);
     }
 
     #[test]
-    fn who_is_not_there_is_an_error() {
-        let error = |user: &str| credentials(user, PASSWD, GROUP).unwrap_err();
+    fn unknown_users_and_groups_are_errors() {
+        let error = |user: &str| resolve_user(user, PASSWD, GROUP).unwrap_err();
         assert!(matches!(error("eve"), GuestError::UnknownUser { name } if name == "eve"));
         assert!(matches!(error("broken"), GuestError::UnknownUser { .. }));
         assert!(matches!(error("+"), GuestError::UnknownUser { .. }));
@@ -237,7 +245,7 @@ mod tests {
             ("ana", "ana:x:0:4294967295::/:\n", ""),
             ("ana", "ana:x:0:0::/:\n", "all:x:4294967295:ana\n"),
         ] {
-            let error = credentials(user, passwd.as_bytes(), group.as_bytes()).unwrap_err();
+            let error = resolve_user(user, passwd.as_bytes(), group.as_bytes()).unwrap_err();
             assert!(
                 matches!(error, GuestError::IdTooLarge { max: MAX_KERNEL_ID, .. }),
                 "{error}"
@@ -252,7 +260,7 @@ mod tests {
     fn more_groups_than_a_process_can_have_are_an_error() {
         let of = |count: u32| {
             let lines: Vec<_> = (1..=count).map(|id| format!("g{id}:x:{id}:ana")).collect();
-            credentials("ana", b"ana:x:1:0::/:\n", lines.join("\n").as_bytes())
+            resolve_user("ana", b"ana:x:1:0::/:\n", lines.join("\n").as_bytes())
         };
         assert_eq!(of(65_535).unwrap().groups.len(), 65_536);
         let error = of(65_536).unwrap_err();

@@ -1,4 +1,4 @@
-//! Puts the init into a tree, and the directories that it needs.
+//! Installs the init in the tree of an image, with the directories that it needs.
 
 use std::ffi::CStr;
 use std::io::Read;
@@ -7,22 +7,22 @@ use ext4::{Directory, InodeId, Kind, Metadata, Output, Tree};
 use guest_configuration::{DEV, PROC, RUN, SYS, TMP};
 use tracing::{debug, info};
 
+use super::command::GuestCommand;
 use super::error::GuestError;
-use super::process::Process;
-use super::program::{Configuration, configured};
+use super::program::{Configuration, configured_program};
 use super::{Guest, accounts, tmpfs};
 use layer::text::printable;
-use layer::{RootfsBuilder, resolve};
+use layer::{RootfsBuilder, resolve_path};
 
-/// Largest passwd(5) or group(5) that is read, in bytes.
+/// Largest passwd(5), group(5) or hostname(5) that is read, in bytes.
 const MAX_FILE_LEN: u64 = 16 << 20;
-/// `HOST_NAME_MAX`.
+/// Longest host name in bytes (`HOST_NAME_MAX`).
 const MAX_HOSTNAME_LEN: usize = 64;
-/// What a machine is called whose image has no name for it.
-const HOSTNAME: &[u8] = b"microagent";
+/// Host name of images without one.
+const DEFAULT_HOSTNAME: &[u8] = b"microagent";
 const DIRECTORY_MODE: u16 = 0o755;
 const PROGRAM_MODE: u16 = 0o755;
-/// Where the init mounts file systems, and the modes of the directories if the image does not have them.
+/// Mount points of the init, with the mode of those that the image lacks.
 const MOUNT_POINTS: [(&CStr, u16); 5] = [
     (PROC, DIRECTORY_MODE),
     (SYS, DIRECTORY_MODE),
@@ -31,59 +31,66 @@ const MOUNT_POINTS: [(&CStr, u16); 5] = [
     (TMP, 0o1777),
 ];
 
-/// Puts the init into the file system of an image whose layers are all there.
+/// Installs the init in the file system of an image whose layers are applied.
 pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
-    if guest.init.exec.is_some() && !find(&rootfs.tree, b"bin/sh")?.is_some_and(|id| is_program(&rootfs.tree, id)) {
+    if guest.init.exec.is_some()
+        && !lookup_path(&rootfs.tree, b"bin/sh")?.is_some_and(|id| is_program(&rootfs.tree, id))
+    {
         return Err(GuestError::NoShell);
     }
-    let passwd = read(rootfs, "/etc/passwd")?;
-    let group = read(rootfs, "/etc/group")?;
-    let credentials = accounts::credentials(&guest.execution.user, &passwd, &group)?;
-    let process = Process::new(guest.init, guest.execution, &credentials.home)?;
-    let hostname = hostname(&read(rootfs, "/etc/hostname")?);
-    // Container engines make them too, and a root that is read-only leaves no other time for it.
+    let passwd = read_file(rootfs, "/etc/passwd")?;
+    let group = read_file(rootfs, "/etc/group")?;
+    let user = accounts::resolve_user(&guest.execution.user, &passwd, &group)?;
+    let command = GuestCommand::new(guest.init, guest.execution, &user.home)?;
+    let hostname = parse_hostname(&read_file(rootfs, "/etc/hostname")?);
+    // Container engines make the mount points too. If the root is read-only, the guest cannot make
+    // them.
     for (path, mode) in MOUNT_POINTS {
-        directory(&mut rootfs.tree, &path.to_bytes()[1..], mode)?;
+        ensure_directory(&mut rootfs.tree, &path.to_bytes()[1..], mode)?;
     }
-    directory(&mut rootfs.tree, &process.working_directory, DIRECTORY_MODE)?;
+    ensure_directory(&mut rootfs.tree, &command.working_directory, DIRECTORY_MODE)?;
 
-    let program = configured(
+    let program = configured_program(
         guest.program,
         &Configuration {
-            process: &process,
-            credentials: &credentials,
+            command: &command,
+            user: &user,
             hostname: &hostname,
             directories: &tmpfs::directories(&rootfs.tree),
         },
     );
-    let init = put(rootfs, guest, &program)?;
-    let command = &process.arguments[0];
-    if command.starts_with(b"/") && find(&rootfs.tree, command)? == Some(init) {
+    let init = insert_init(rootfs, guest, &program)?;
+    let executable = &command.arguments[0];
+    if executable.starts_with(b"/") && lookup_path(&rootfs.tree, executable)? == Some(init) {
         return Err(GuestError::RunsItself {
             path: guest.init.path.to_string(),
         });
     }
-    // Arguments and variables can hold passwords: they are counted.
+    // Only the numbers of arguments and variables are logged: they can hold passwords.
     info!(
         path = %guest.init.path,
-        command = printable(command),
-        arguments = process.arguments.len() - 1,
-        variables = process.environment.len(),
-        user = credentials.user,
-        group = credentials.group,
-        working_directory = printable(&process.working_directory),
+        command = printable(executable),
+        arguments = command.arguments.len() - 1,
+        variables = command.environment.len(),
+        user = user.uid,
+        group = user.gid,
+        working_directory = printable(&command.working_directory),
         "installed the init"
     );
     Ok(())
 }
 
-/// Puts the program where it belongs; whatever is there gives way, unless it is a directory.
-fn put<O: Output>(rootfs: &mut RootfsBuilder<O>, guest: &Guest<'_>, program: &[u8]) -> Result<InodeId, GuestError> {
+/// Adds the program at the path of the init. It replaces what is there, except for a directory.
+fn insert_init<O: Output>(
+    rootfs: &mut RootfsBuilder<O>,
+    guest: &Guest<'_>,
+    program: &[u8],
+) -> Result<InodeId, GuestError> {
     let (parent, name) = guest.init.path.split();
-    let parent = directory(&mut rootfs.tree, parent, DIRECTORY_MODE)?;
+    let parent = ensure_directory(&mut rootfs.tree, parent, DIRECTORY_MODE)?;
     if let Some(existing) = rootfs.tree.lookup(parent, name) {
         if rootfs.tree.inode(existing).directory().is_some() {
-            return Err(GuestError::Taken {
+            return Err(GuestError::InitPathIsDirectory {
                 path: guest.init.path.to_string(),
             });
         }
@@ -95,13 +102,13 @@ fn put<O: Output>(rootfs: &mut RootfsBuilder<O>, guest: &Guest<'_>, program: &[u
     let data = rootfs.formatter.write_data(program, program.len() as u64)?;
     let init = rootfs
         .tree
-        .insert(parent, name, metadata(PROGRAM_MODE), Kind::File(data))?;
+        .insert(parent, name, root_owned_metadata(PROGRAM_MODE), Kind::File(data))?;
     Ok(init)
 }
 
-/// Finds a directory, and makes those on the way that do not exist.
-fn directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, GuestError> {
-    let resolved = resolve(tree, path).map_err(|source| GuestError::Path {
+/// Returns the directory at a path. Makes the missing ones on the way.
+fn ensure_directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, GuestError> {
+    let resolved = resolve_path(tree, path).map_err(|source| GuestError::Path {
         path: path.to_vec(),
         source,
     })?;
@@ -118,14 +125,19 @@ fn directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, GuestEr
             name = printable(name),
             "makes a directory that the image lacks"
         );
-        directory = tree.insert(directory, name, metadata(mode), Kind::Directory(Directory::new()))?;
+        directory = tree.insert(
+            directory,
+            name,
+            root_owned_metadata(mode),
+            Kind::Directory(Directory::new()),
+        )?;
     }
     Ok(directory)
 }
 
-/// Finds what a path leads to, through symlinks.
-fn find(tree: &Tree, path: &[u8]) -> Result<Option<InodeId>, GuestError> {
-    let resolved = resolve(tree, path).map_err(|source| GuestError::Path {
+/// Returns the inode that a path leads to through symlinks, if it exists.
+fn lookup_path(tree: &Tree, path: &[u8]) -> Result<Option<InodeId>, GuestError> {
+    let resolved = resolve_path(tree, path).map_err(|source| GuestError::Path {
         path: path.to_vec(),
         source,
     })?;
@@ -136,15 +148,16 @@ fn find(tree: &Tree, path: &[u8]) -> Result<Option<InodeId>, GuestError> {
     })
 }
 
+/// Returns whether an inode is an executable file.
 fn is_program(tree: &Tree, id: InodeId) -> bool {
     let inode = tree.inode(id);
     matches!(inode.kind(), Kind::File(_)) && inode.metadata.mode & 0o111 != 0
 }
 
-/// The content of a file; what is no file has none.
-fn read<O: Output>(rootfs: &mut RootfsBuilder<O>, path: &'static str) -> Result<Vec<u8>, GuestError> {
+/// Reads a file. Anything that is missing or not a regular file counts as empty.
+fn read_file<O: Output>(rootfs: &mut RootfsBuilder<O>, path: &'static str) -> Result<Vec<u8>, GuestError> {
     let mut content = Vec::new();
-    let Some(id) = find(&rootfs.tree, path.as_bytes())? else {
+    let Some(id) = lookup_path(&rootfs.tree, path.as_bytes())? else {
         return Ok(content);
     };
     if let Kind::File(data) = rootfs.tree.inode(id).kind() {
@@ -163,8 +176,8 @@ fn read<O: Output>(rootfs: &mut RootfsBuilder<O>, path: &'static str) -> Result<
     Ok(content)
 }
 
-/// The first line of hostname(5), if it is a name.
-fn hostname(file: &[u8]) -> Vec<u8> {
+/// Returns the first line of hostname(5), or the default if it is not a valid name.
+fn parse_hostname(file: &[u8]) -> Vec<u8> {
     let line = file
         .split(|&byte| byte == b'\n')
         .next()
@@ -172,11 +185,11 @@ fn hostname(file: &[u8]) -> Vec<u8> {
         .trim_ascii();
     let is_legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let is_name = (1..=MAX_HOSTNAME_LEN).contains(&line.len()) && line.iter().all(is_legal);
-    if is_name { line } else { HOSTNAME }.to_vec()
+    if is_name { line } else { DEFAULT_HOSTNAME }.to_vec()
 }
 
-/// Metadata of what no layer has: root's, at the epoch.
-fn metadata(mode: u16) -> Metadata {
+/// Returns metadata of a file that no layer has: owned by root, with times at the epoch.
+fn root_owned_metadata(mode: u16) -> Metadata {
     Metadata {
         mode,
         ..Metadata::default()

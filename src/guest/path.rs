@@ -1,21 +1,23 @@
-//! Where the init is in an image.
+//! The path of the init in an image.
 
 use std::fmt;
 use std::str::FromStr;
 
 use ext4::MAX_NAME_LEN;
 
-/// Longest path in bytes that the kernel reads from `init=` (`COMMAND_LINE_SIZE` is 2,048, and there is more on it).
+/// Longest path in bytes that fits into `init=` on the kernel's command line (`COMMAND_LINE_SIZE`
+/// is 2,048, and other arguments need room too).
 const MAX_LEN: usize = 1024;
 
-/// An absolute path of a file, without `.`, `..` and empty names, and without what a kernel's command line cannot hold.
+/// The absolute path of a file, without `.`, `..` and empty names, in characters that a kernel
+/// command line can hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitPath(String);
 
-/// A path that the kernel could not be told.
+/// A path that the init cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{path:?} is no path of an init: it has to be absolute, of at most {MAX_LEN} printable ASCII characters without \
+    "{path:?} cannot be the path of an init: it must be absolute, of at most {MAX_LEN} printable ASCII characters without \
      spaces and quotes, and of names other than . and .."
 )]
 pub struct InitPathError {
@@ -23,16 +25,16 @@ pub struct InitPathError {
 }
 
 impl InitPath {
-    /// The path of the default: `/sbin/microagent-init`.
+    /// Default path: `/sbin/microagent-init`.
     pub const DEFAULT: &str = "/sbin/microagent-init";
 
-    /// The path as it is in the guest.
+    /// Returns the path as in the guest.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The directory and the name in it.
+    /// Returns the path of the directory, and the name in it.
     pub(super) fn split(&self) -> (&[u8], &[u8]) {
         let (directory, name) = self.0.rsplit_once('/').expect("it begins with a slash");
         (directory.as_bytes(), name.as_bytes())
@@ -40,7 +42,7 @@ impl InitPath {
 }
 
 impl Default for InitPath {
-    /// [`InitPath::DEFAULT`].
+    /// Returns [`InitPath::DEFAULT`].
     fn default() -> Self {
         Self(Self::DEFAULT.to_owned())
     }
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_cannot_be_told_is_no_path() {
+    fn paths_that_a_kernel_command_line_cannot_hold_are_refused() {
         for path in [
             "",
             "/",

@@ -1,35 +1,36 @@
-//! The init's program, and the segment in it that says what to run.
+//! Appends the configuration to the init's prebuilt program.
 //!
-//! A prebuilt program ends with a segment of its own for the configuration (`guest/init/link.ld`).
-//! It is put in the place of what is there, in the form in which the program uses it
-//! ([`guest_configuration`]). So there is nothing to open at boot, nothing to parse, and no length
-//! that could be too much.
+//! The configuration is the last segment of the program (`guest/init/link.ld`). It has the form in
+//! which the init uses it ([`guest_configuration`]): its addresses are right where the kernel maps
+//! the segment. So the init has no parser and no allocator, and opens no file before /proc is
+//! mounted. No string has a length limit, and any bytes survive, since none are interpreted.
+//! Besides the segment, only its two sizes in the program header change.
 
 use guest_configuration as layout;
 
-use super::accounts::Credentials;
-use super::process::Process;
-use super::tmpfs::Directory;
+use super::accounts::ResolvedUser;
+use super::command::GuestCommand;
+use super::tmpfs::TmpfsDirectory;
 use oci::Platform;
 
-/// `e_phoff`, `e_phnum` of an ELF header, and the size of a program header (elf(5)).
+/// Offset of the program headers, offset of their number (`e_phnum`), and their size (elf(5)).
 const PROGRAM_HEADERS: usize = 64;
 const PROGRAM_HEADER_COUNT: usize = 56;
 const PROGRAM_HEADER_LEN: usize = 56;
-/// `p_type` and `p_flags` of the segment: `PT_LOAD`, `PF_R`.
+/// `p_type` and `p_flags` of the configuration's segment: `PT_LOAD`, `PF_R`.
 const READ_ONLY_SEGMENT: [u8; 8] = [1, 0, 0, 0, 4, 0, 0, 0];
 
-/// All that the init has to know.
+/// Content of the configuration.
 pub(super) struct Configuration<'a> {
-    pub(super) process: &'a Process,
-    pub(super) credentials: &'a Credentials,
+    pub(super) command: &'a GuestCommand,
+    pub(super) user: &'a ResolvedUser,
     pub(super) hostname: &'a [u8],
-    /// Directories in memory, each after the one that it is in.
-    pub(super) directories: &'a [Directory],
+    /// Directories of all tmpfs, each after its parent.
+    pub(super) directories: &'a [TmpfsDirectory],
 }
 
-/// The program for a platform, if there is one.
-pub(super) fn program(platform: &Platform) -> Option<&'static [u8]> {
+/// Returns the prebuilt program for a platform. Returns `None` for a platform without one.
+pub(super) fn prebuilt_program(platform: &Platform) -> Option<&'static [u8]> {
     match (platform.os.as_str(), platform.architecture.as_str()) {
         ("linux", "amd64") => Some(include_bytes!("init/x86_64")),
         ("linux", "arm64") => Some(include_bytes!("init/aarch64")),
@@ -37,8 +38,8 @@ pub(super) fn program(platform: &Platform) -> Option<&'static [u8]> {
     }
 }
 
-/// The program with a configuration.
-pub(super) fn configured(program: &[u8], configuration: &Configuration<'_>) -> Vec<u8> {
+/// Returns the program with its last segment replaced by a configuration.
+pub(super) fn configured_program(program: &[u8], configuration: &Configuration<'_>) -> Vec<u8> {
     let header = PROGRAM_HEADERS
         + PROGRAM_HEADER_LEN
             * (0..usize::from(program[PROGRAM_HEADER_COUNT]))
@@ -51,7 +52,7 @@ pub(super) fn configured(program: &[u8], configuration: &Configuration<'_>) -> V
         u64::from_le_bytes(*bytes)
     };
     let (offset, address) = (field(1), field(2));
-    let segment = Segment::new(address).with(configuration);
+    let segment = SegmentBuilder::new(address).build(configuration);
 
     let offset = usize::try_from(offset).expect("the program is small");
     let mut program = program[..offset].to_vec();
@@ -62,13 +63,13 @@ pub(super) fn configured(program: &[u8], configuration: &Configuration<'_>) -> V
     program
 }
 
-/// The segment while it is put together: what is in it, each thing behind those that it points to, and their addresses.
-struct Segment {
+/// Builds the segment. Each value comes before the lists that hold its address.
+struct SegmentBuilder {
     address: u64,
     bytes: Vec<u8>,
 }
 
-impl Segment {
+impl SegmentBuilder {
     fn new(address: u64) -> Self {
         Self {
             address,
@@ -76,30 +77,27 @@ impl Segment {
         }
     }
 
-    fn with(mut self, configuration: &Configuration<'_>) -> Vec<u8> {
+    /// Returns the bytes of the segment.
+    fn build(mut self, configuration: &Configuration<'_>) -> Vec<u8> {
         let Configuration {
-            process,
-            credentials,
+            command,
+            user,
             hostname,
             directories,
         } = configuration;
-        let groups: Vec<u8> = credentials
-            .groups
-            .iter()
-            .flat_map(|group| group.to_le_bytes())
-            .collect();
+        let groups: Vec<u8> = user.groups.iter().flat_map(|group| group.to_le_bytes()).collect();
         let header = layout::Configuration {
-            arguments: self.add_strings(&process.arguments),
-            environment: self.add_strings(&process.environment),
+            arguments: self.add_strings(&command.arguments),
+            environment: self.add_strings(&command.environment),
             groups: self.add(&groups),
-            group_count: credentials.groups.len() as u64,
+            group_count: user.groups.len() as u64,
             directories: self.add_directories(directories),
             directory_count: directories.len() as u64,
-            working_directory: self.add_string(&process.working_directory),
+            working_directory: self.add_string(&command.working_directory),
             hostname: self.add_string(hostname),
-            user: credentials.user,
-            group: credentials.group,
-            stop_signal: process.stop_signal,
+            user: user.uid,
+            group: user.gid,
+            stop_signal: command.stop_signal,
             reserved: 0,
         };
         let header = header.to_bytes();
@@ -107,7 +105,8 @@ impl Segment {
         self.bytes
     }
 
-    fn add_directories(&mut self, directories: &[Directory]) -> u64 {
+    /// Adds a list of directories, and returns its address.
+    fn add_directories(&mut self, directories: &[TmpfsDirectory]) -> u64 {
         let list: Vec<u8> = directories
             .iter()
             .flat_map(|directory| {
@@ -124,6 +123,7 @@ impl Segment {
         self.add(&list)
     }
 
+    /// Adds strings and a list of their addresses, and returns the address of the list.
     fn add_strings(&mut self, strings: &[Vec<u8>]) -> u64 {
         let mut list: Vec<u8> = strings
             .iter()
@@ -133,7 +133,8 @@ impl Segment {
         self.add(&list)
     }
 
-    /// Adds bytes, at an address that is a multiple of 8 as the segment's is, and returns it.
+    /// Adds bytes at the next multiple of 8, and returns their address. The segment's own address
+    /// is a multiple of 8.
     fn add(&mut self, bytes: &[u8]) -> u64 {
         self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
         let address = self.address + self.bytes.len() as u64;
@@ -141,6 +142,7 @@ impl Segment {
         address
     }
 
+    /// Adds a string and its NUL, and returns its address.
     fn add_string(&mut self, string: &[u8]) -> u64 {
         let address = self.address + self.bytes.len() as u64;
         self.bytes.extend(string);
@@ -154,19 +156,19 @@ mod tests {
     use super::super::tmpfs::TmpfsMount;
     use super::*;
 
-    /// What a kernel would map.
-    struct Mapped {
+    /// The configuration's segment as the kernel maps it.
+    struct MappedSegment {
         address: usize,
         bytes: Vec<u8>,
     }
 
-    impl Mapped {
-        fn number(&self, address: usize) -> usize {
+    impl MappedSegment {
+        fn u64_at(&self, address: usize) -> usize {
             let bytes = self.bytes[address - self.address..].first_chunk().unwrap();
             u64::from_le_bytes(*bytes).try_into().unwrap()
         }
 
-        fn short(&self, address: usize) -> u32 {
+        fn u32_at(&self, address: usize) -> u32 {
             u32::from_le_bytes(*self.bytes[address - self.address..].first_chunk().unwrap())
         }
 
@@ -176,7 +178,7 @@ mod tests {
         }
 
         fn strings(&self, list: usize) -> Vec<&[u8]> {
-            let addresses = (0..).map(|index| self.number(list + 8 * index));
+            let addresses = (0..).map(|index| self.u64_at(list + 8 * index));
             addresses
                 .take_while(|&address| address != 0)
                 .map(|address| self.string(address))
@@ -184,8 +186,8 @@ mod tests {
         }
     }
 
-    /// The configuration's segment, found the way a loader does it.
-    fn load(program: &[u8]) -> Mapped {
+    /// Returns the configuration's segment, found like a loader finds it.
+    fn load(program: &[u8]) -> MappedSegment {
         let u64_at = |at: usize| usize::try_from(u64::from_le_bytes(*program[at..].first_chunk().unwrap())).unwrap();
         assert_eq!(program[..5], *b"\x7fELF\x02");
         assert_eq!(u64_at(32), PROGRAM_HEADERS);
@@ -199,7 +201,7 @@ mod tests {
         assert!(offset + len <= program.len());
         assert_eq!(offset % 65536, address % 65536);
         assert_eq!(address % 8, 0);
-        Mapped {
+        MappedSegment {
             address,
             bytes: program[offset..offset + len].to_vec(),
         }
@@ -218,27 +220,27 @@ mod tests {
         ]
         .map(<[u8]>::to_vec)
         .into();
-        let process = Process {
+        let command = GuestCommand {
             arguments,
             environment: vec![b"A=\xff\n".to_vec(), b"HOME=/".to_vec()],
             working_directory: b"/srv/a b".to_vec(),
             stop_signal: 37,
         };
-        let credentials = Credentials {
-            user: 1000,
-            group: 1001,
+        let user = ResolvedUser {
+            uid: 1000,
+            gid: 1001,
             groups: vec![1001, 4, 29],
             home: b"/".to_vec(),
         };
         let directories = [
-            Directory {
+            TmpfsDirectory {
                 path: b"/run".to_vec(),
                 mode: 0o755,
                 user: 0,
                 group: 0,
                 mount: TmpfsMount::Always,
             },
-            Directory {
+            TmpfsDirectory {
                 path: b"/run/lock".to_vec(),
                 mode: 0o1777,
                 user: 1,
@@ -248,32 +250,32 @@ mod tests {
         ];
         for architecture in ["amd64", "arm64"] {
             let platform = Platform::new("linux", architecture, None).unwrap();
-            let mapped = load(&configured(
-                program(&platform).unwrap(),
+            let mapped = load(&configured_program(
+                prebuilt_program(&platform).unwrap(),
                 &Configuration {
-                    process: &process,
-                    credentials: &credentials,
+                    command: &command,
+                    user: &user,
                     hostname: b"machine",
                     directories: &directories,
                 },
             ));
-            let header = |index: usize| mapped.number(mapped.address + 8 * index);
-            assert_eq!(mapped.strings(header(0)), process.arguments);
-            assert_eq!(mapped.strings(header(1)), process.environment);
+            let header = |index: usize| mapped.u64_at(mapped.address + 8 * index);
+            assert_eq!(mapped.strings(header(0)), command.arguments);
+            assert_eq!(mapped.strings(header(1)), command.environment);
             let groups: Vec<_> = (0..header(3))
-                .map(|index| mapped.short(header(2) + 4 * index))
+                .map(|index| mapped.u32_at(header(2) + 4 * index))
                 .collect();
-            assert_eq!(groups, credentials.groups);
-            let numbers = |index: usize| [8, 12, 16, 20].map(|at| mapped.short(header(4) + 24 * index + at));
+            assert_eq!(groups, user.groups);
+            let numbers = |index: usize| [8, 12, 16, 20].map(|at| mapped.u32_at(header(4) + 24 * index + at));
             assert_eq!(header(5), 2);
-            assert_eq!(mapped.string(mapped.number(header(4))), b"/run");
+            assert_eq!(mapped.string(mapped.u64_at(header(4))), b"/run");
             assert_eq!(numbers(0), [0o755, 0, 0, 1]);
-            assert_eq!(mapped.string(mapped.number(header(4) + 24)), b"/run/lock");
+            assert_eq!(mapped.string(mapped.u64_at(header(4) + 24)), b"/run/lock");
             assert_eq!(numbers(1), [0o1777, 1, 2, 0]);
             assert_eq!(mapped.string(header(6)), b"/srv/a b");
             assert_eq!(mapped.string(header(7)), b"machine");
             assert_eq!(
-                [0, 4, 8].map(|at| mapped.short(mapped.address + 64 + at)),
+                [0, 4, 8].map(|at| mapped.u32_at(mapped.address + 64 + at)),
                 [1000, 1001, 37]
             );
         }
@@ -282,13 +284,13 @@ mod tests {
     #[test]
     fn programs_are_small_and_of_their_architecture() {
         for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
-            let program = program(&Platform::new("linux", architecture, None).unwrap()).unwrap();
+            let program = prebuilt_program(&Platform::new("linux", architecture, None).unwrap()).unwrap();
             assert_eq!(program[18], machine, "e_machine of {architecture}");
             assert!(program.len() < 16 << 10);
             load(program);
         }
         for (os, architecture) in [("linux", "riscv64"), ("windows", "amd64"), ("linux", "arm")] {
-            assert!(program(&Platform::new(os, architecture, None).unwrap()).is_none());
+            assert!(prebuilt_program(&Platform::new(os, architecture, None).unwrap()).is_none());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Signals by name: what `StopSignal` can say.
+//! Parses names and numbers of signals, for `StopSignal`.
 
 /// Signals of Linux on amd64 and arm64 (signal(7)), from 1.
 const NAMES: [&str; 31] = [
@@ -7,30 +7,31 @@ const NAMES: [&str; 31] = [
     "PWR", "SYS",
 ];
 const ALIASES: [(&str, u32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
-/// First and last of the real-time signals that programs can use: the C library keeps two for itself.
+/// First and last real-time signal for programs. The C library reserves the two before.
 const RTMIN: u32 = 34;
 const RTMAX: u32 = 64;
 
-/// The number of a signal: of `SIGTERM`, `TERM` and `15`, `SIGRTMIN+3` and `RTMAX-1`, in any case, as Docker reads it.
-pub(super) fn number(signal: &str) -> Option<u32> {
+/// Returns the number of a signal in one of the forms that Docker accepts: `SIGTERM`, `TERM` or
+/// `15`, `SIGRTMIN+3` or `RTMAX-1`, in any case.
+pub(super) fn parse_signal(signal: &str) -> Option<u32> {
     if signal.bytes().all(|byte| byte.is_ascii_digit()) {
         return signal.parse().ok().filter(|number| (1..=RTMAX).contains(number));
     }
     let name = signal.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        return real_time(RTMIN.checked_add(distance(rest, '+')?));
+        return check_real_time(RTMIN.checked_add(parse_offset(rest, '+')?));
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
-        return real_time(RTMAX.checked_sub(distance(rest, '-')?));
+        return check_real_time(RTMAX.checked_sub(parse_offset(rest, '-')?));
     }
     let aliases = ALIASES.into_iter().find(|(alias, _)| *alias == name);
     let numbered = (1..).zip(NAMES).find(|(_, known)| *known == name);
     numbered.map(|(number, _)| number).or(aliases.map(|(_, number)| number))
 }
 
-/// What follows `RTMIN` or `RTMAX`: nothing, or a sign and a number.
-fn distance(rest: &str, sign: char) -> Option<u32> {
+/// Parses what follows `RTMIN` or `RTMAX`: nothing, or a sign and a number.
+fn parse_offset(rest: &str, sign: char) -> Option<u32> {
     if rest.is_empty() {
         return Some(0);
     }
@@ -41,7 +42,8 @@ fn distance(rest: &str, sign: char) -> Option<u32> {
         .then(|| digits.parse().ok())?
 }
 
-fn real_time(number: Option<u32>) -> Option<u32> {
+/// Returns the number of a real-time signal. Returns `None` for other numbers.
+fn check_real_time(number: Option<u32>) -> Option<u32> {
     number.filter(|number| (RTMIN..=RTMAX).contains(number))
 }
 
@@ -74,7 +76,7 @@ mod tests {
             ("SIGRTMAX-é", None),
             ("SIGNOTHING", None),
         ] {
-            assert_eq!(number(signal), expected, "{signal:?}");
+            assert_eq!(parse_signal(signal), expected, "{signal:?}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! /run and /tmp, which are in memory in a machine as far as that hides nothing of the image.
+//! Directories of /run and /tmp, on which the init mounts a tmpfs where that hides no file.
 
 use std::ffi::CStr;
 
 use ext4::{InodeId, Kind, Tree};
 use guest_configuration::{MOUNT, MOUNT_IF_READ_ONLY, RUN, TMP};
 
-/// A directory that the init makes in memory.
+/// A directory that the init mounts a tmpfs on, or makes in one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Directory {
-    /// Its absolute path.
+pub(super) struct TmpfsDirectory {
+    /// Absolute path.
     pub(super) path: Vec<u8>,
     pub(super) mode: u16,
     pub(super) user: u32,
@@ -16,23 +16,23 @@ pub(super) struct Directory {
     pub(super) mount: TmpfsMount,
 }
 
-/// Role of a directory in memory, as the configuration has it.
+/// Role of a directory, with its number in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum TmpfsMount {
-    /// In a tmpfs.
+    /// Inside of a tmpfs.
     Inside = 0,
     /// Mount point of a tmpfs.
     Always = MOUNT,
-    /// Mount point of a tmpfs if nothing could be written otherwise: it hides files of the image.
+    /// Mount point of a tmpfs if the root is read-only, since it hides files of the image.
     IfReadOnly = MOUNT_IF_READ_ONLY,
 }
 
-/// The directories that the image has at and below the mount points, each after the one that it is in.
+/// Returns the image's directories at and below the mount points, each after its parent.
 ///
-/// Images come with directories there (Debian's has /run/lock), which belong into memory too. Files are another matter: a container
-/// shows them, so they stay to be seen as long as the root can be written to.
-pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
+/// Images have directories there that belong into memory too, such as Debian's /run/lock. Files
+/// stay visible while the root is writable, as in a container.
+pub(super) fn directories(tree: &Tree) -> Vec<TmpfsDirectory> {
     let mut directories = Vec::new();
     for path in [RUN, TMP].map(CStr::to_bytes) {
         let Some(mount_point) = tree
@@ -43,7 +43,7 @@ pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
         };
         let first = directories.len();
         let mut has_files = false;
-        // A list, not recursion: a hostile tree may be deeper than the stack.
+        // A list instead of recursion: a hostile tree may be deeper than the stack.
         let mut pending = vec![(mount_point, path.to_vec())];
         while let Some((id, path)) = pending.pop() {
             let inode = tree.inode(id);
@@ -54,7 +54,7 @@ pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
                     has_files = true;
                 }
             }
-            directories.push(Directory {
+            directories.push(TmpfsDirectory {
                 path,
                 mode: inode.metadata.mode,
                 user: inode.metadata.uid,
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn paths(tree: &Tree) -> Vec<(String, u16, TmpfsMount)> {
-        let shown = |directory: Directory| {
+        let shown = |directory: TmpfsDirectory| {
             assert_eq!((directory.user, directory.group), (7, 0));
             (
                 String::from_utf8(directory.path).unwrap(),
@@ -126,6 +126,6 @@ mod tests {
             Kind::Symlink(b"var/tmp"[..].into()),
         );
         assert_eq!(paths(&tree)[0], ("/run".to_owned(), 0o755, TmpfsMount::IfReadOnly));
-        assert_eq!(paths(&tree).len(), 3, "a symlink is no place to mount at");
+        assert_eq!(paths(&tree).len(), 3, "a symlink cannot be a mount point");
     }
 }

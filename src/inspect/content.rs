@@ -1,4 +1,4 @@
-//! The content of a file in a disk image, from its first byte to its last.
+//! Reading of regular files in a disk image.
 
 use std::fmt;
 use std::fs::File;
@@ -9,27 +9,28 @@ use std::sync::Arc;
 use ext4::read::{self, LookupError};
 use ext4::{ReadAt, Reader};
 
-use super::at;
+use super::path_error;
 use crate::stage::write_sparsely;
 use layer::cancel::Cancellable;
 
-/// Bytes that are copied at once.
+/// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
 
-/// A regular file of a disk image, open for reading.
+/// A regular file in a disk image, open for reading.
 ///
-/// Any number can be open at once. Each shares the reader with the [`DiskImage`](super::DiskImage), so that
-/// it can outlive the disk, and go to another thread.
+/// Any number of files can be open at once. Each shares the reader of its
+/// [`DiskImage`](super::DiskImage), so it can outlive the disk image and move to another thread.
 ///
-/// Where it cannot be read, the [`io::Error`] is an [`InspectError`](super::InspectError) inside.
+/// If the disk image cannot be read, the [`io::Error`] wraps an
+/// [`InspectError`](super::InspectError).
 pub struct FileContent<R = File> {
-    /// Path of the disk image, if it has one.
+    /// Path of the disk image; `None` if it is not a file.
     image: Option<PathBuf>,
     path: Vec<u8>,
     file: SharedFile<R>,
 }
 
-/// A file that shares the reader with the disk.
+/// A file that shares the reader of its disk image.
 type SharedFile<R> = read::File<Arc<Reader<Cancellable<R>>>>;
 
 impl<R> fmt::Debug for FileContent<R> {
@@ -45,19 +46,19 @@ impl<R: ReadAt> FileContent<R> {
         Self { image, path, file }
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.file.inode().size
     }
 
-    /// Permission, setuid, setgid and sticky bits.
+    /// Returns the permission, setuid, setgid and sticky bits.
     #[must_use]
     pub fn mode(&self) -> u16 {
         self.file.inode().mode
     }
 
-    /// Writes it to its place in an empty file. Holes and zeros become holes.
+    /// Copies the content to an empty file. Holes and pages of zeros become holes.
     pub(super) fn write_to(&self, file: &mut File) -> io::Result<()> {
         file.set_len(self.size_bytes())?;
         let mut buffer = vec![0; CHUNK];
@@ -74,7 +75,7 @@ impl<R: ReadAt> FileContent<R> {
 
     fn failed(&self, error: io::Error) -> io::Error {
         match error.downcast() {
-            Ok(error) => io::Error::other(at(self.image.as_deref(), &self.path, LookupError::Read(error))),
+            Ok(error) => io::Error::other(path_error(self.image.as_deref(), &self.path, LookupError::Read(error))),
             Err(error) => error,
         }
     }

@@ -1,4 +1,4 @@
-//! A file of a disk image as a file of the host.
+//! Copying of files out of a disk image.
 
 use std::fs::File;
 use std::io;
@@ -9,21 +9,21 @@ use ext4::ReadAt;
 use super::{DiskImage, FileContent, InspectError};
 use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use oci::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
+use oci::host::{EntryKind, NewFile, Replace, Untrusted, io_error_kind, mkdir_hint};
 
-/// A file that could not be copied out of a disk image.
+/// Error of copying a file out of a disk image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// Something is at the copy's path that a file cannot replace.
+    /// The path of the copy exists and is not a regular file.
     #[error("{} is a {found}, not a regular file", .path.display())]
     NotAFile {
         /// Path of the copy.
         path: PathBuf,
-        /// What is there.
+        /// Type of the existing entry.
         found: EntryKind,
     },
     /// The copy could not be written.
@@ -31,11 +31,11 @@ pub enum CopyError {
     Write {
         /// Path of the copy.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
-    /// It was cancelled.
+    /// The copy was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
 }
@@ -45,7 +45,7 @@ impl Failure for CopyError {
         match self {
             Self::Inspect(error) => error.kind(),
             Self::NotAFile { .. } => ErrorKind::Conflict,
-            Self::Write { source, .. } => kind_of(source),
+            Self::Write { source, .. } => io_error_kind(source),
             Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
@@ -56,15 +56,15 @@ impl Failure for CopyError {
             Self::NotAFile {
                 path,
                 found: EntryKind::Directory,
-            } => Some(format!("name a file in it: {}", path.join("copy").display()).into()),
+            } => Some(format!("choose a file in that directory: {}", path.join("copy").display()).into()),
             Self::NotAFile { .. } => {
-                let print = ", or use {}, and write its output there";
-                Some(Hint::from("name another file").about(Setting::Print, print, ""))
+                let print = ", or use {} and redirect its output";
+                Some(Hint::from("choose another file").about(Setting::Print, print, ""))
             }
             Self::Write { path, source } => match source.kind() {
-                io::ErrorKind::NotFound => Some(make_directory_of(path)),
+                io::ErrorKind::NotFound => Some(mkdir_hint(path)),
                 io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("name a file in a directory that you can write to".into())
+                    Some("choose a file in a directory that you can write to".into())
                 }
                 kind => Hint::on_write(kind),
             },
@@ -74,12 +74,14 @@ impl Failure for CopyError {
 }
 
 impl<R: ReadAt> DiskImage<R> {
-    /// Copies a regular file to a file of the host, which it replaces once it is complete, and
-    /// returns its size in bytes. Zeros become holes. Symlinks are followed inside the disk image.
+    /// Copies a regular file to a file of the host, and returns its size in bytes.
+    ///
+    /// An existing file is replaced once the copy is complete. Pages of zeros become holes.
+    /// Symlinks are followed inside the disk image.
     ///
     /// # Errors
     ///
-    /// [`CopyError`]; then an existing file is as it was.
+    /// [`CopyError`]. An existing file is unchanged then.
     pub fn copy(&self, path: &[u8], to: impl AsRef<Path>) -> Result<u64, CopyError> {
         let to = to.as_ref();
         let cancel = self.cancel.clone();
@@ -89,7 +91,7 @@ impl<R: ReadAt> DiskImage<R> {
             path: to.to_owned(),
             source,
         };
-        let written = write(&content, to, &cancel).map_err(|error| match Untrusted::of(&error) {
+        let written = write(&content, to, &cancel).map_err(|error| match Untrusted::from_error(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
                 found: kind,
@@ -103,7 +105,7 @@ impl<R: ReadAt> DiskImage<R> {
 
 fn write(content: &FileContent<impl ReadAt>, to: &Path, cancel: &Cancel) -> io::Result<()> {
     let mode = content.mode();
-    // Nobody else reads it before it has its own mode.
+    // Other users cannot read the file before it has its final mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;
     content.write_to(&mut file)?;
     set_mode(&file, mode)?;
@@ -111,7 +113,7 @@ fn write(content: &FileContent<impl ReadAt>, to: &Path, cancel: &Cancel) -> io::
     new.publish(file, Replace::File)
 }
 
-/// Sets permission bits, where there are any.
+/// Sets the permission bits.
 #[cfg(unix)]
 fn set_mode(file: &File, mode: u16) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;

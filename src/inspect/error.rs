@@ -1,4 +1,4 @@
-//! Why a disk image, or something in it, cannot be looked at.
+//! Errors of inspecting a disk image.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,39 +10,39 @@ use crate::provenance::ProvenanceError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint};
 
-/// A disk image that could not be looked into.
+/// Error of inspecting a disk image.
 #[derive(Debug, thiserror::Error)]
-#[error("could not look into {}", name(.image.as_deref()))]
+#[error("could not inspect {}", image_name(.image.as_deref()))]
 pub struct InspectError {
-    /// Path of the disk image; `None` of a reader.
+    /// Path of the disk image; `None` if it is not a file.
     pub image: Option<PathBuf>,
-    /// Why not.
+    /// Reason.
     #[source]
     pub reason: InspectReason,
 }
 
-/// Why a disk image could not be looked into.
+/// Reason why a disk image could not be inspected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InspectReason {
     /// The file could not be opened.
-    #[error("could not open it")]
+    #[error("could not open the file")]
     Open(#[source] io::Error),
-    /// It is no ext4 file system, or a damaged or unknown one.
+    /// The file is not an ext4 file system, or its file system is damaged or unsupported.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// It was cancelled.
+    /// The operation was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
-    /// What it says of its provenance is damaged.
-    #[error("could not tell where it comes from")]
+    /// The provenance record is damaged or unknown.
+    #[error("could not read its provenance")]
     Provenance(#[from] ProvenanceError),
-    /// Nothing is at a path of it, or nothing that could be read.
-    #[error("could not read {path:?} in it")]
+    /// A path in the disk image does not exist or could not be read.
+    #[error("could not read {path:?}")]
     Path {
-        /// The path as given.
+        /// The path as the caller gave it.
         path: String,
-        /// Why not.
+        /// Error of the reader.
         #[source]
         source: LookupError,
     },
@@ -57,8 +57,8 @@ impl InspectError {
     }
 }
 
-/// Returns the words for a disk image.
-fn name(image: Option<&Path>) -> String {
+/// Returns the path of a disk image, or words for one without a path.
+fn image_name(image: Option<&Path>) -> String {
     image.map_or("the disk image".to_owned(), |path| path.display().to_string())
 }
 
@@ -77,8 +77,8 @@ impl Failure for InspectError {
         match &self.reason {
             InspectReason::Open(source) => match source.kind() {
                 io::ErrorKind::NotFound => Some("check the path".into()),
-                io::ErrorKind::PermissionDenied => Some("make it readable for you".into()),
-                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => Some("name a disk image".into()),
+                io::ErrorKind::PermissionDenied => Some("check the permissions of the file".into()),
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => Some("choose a disk image".into()),
                 _ => None,
             },
             InspectReason::Read(error) => error.hint(),

@@ -1,4 +1,9 @@
-//! A disk image at a glance.
+//! Summary of a disk image.
+//!
+//! A new fact is a field of [`DiskSummary`], filled in [`DiskImage::summary`] and serialized below
+//! (raise the field count there). Print it in `cli::inspect`, list it in the help text of that
+//! command and in README.md under "Looking into an image", and check it in `tests/cli/inspect.rs`.
+//! A fact from the superblock is first added to `ext4::read::SuperblockInfo`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,46 +15,47 @@ use uuid::Uuid;
 use super::{DiskImage, InspectError};
 use crate::provenance::Provenance;
 
-/// Size, free space, label and origin of a disk image.
+/// Size, free space, label, features and provenance of a disk image.
 ///
-/// Its JSON is that of the command `microagent rootfs inspect`: the fields by their names, with
-/// `"format":"ext4"` after the path, and `null` for what there is not. The UUID is text in groups
-/// of digits. Bytes of the path and the label that are not UTF-8 become U+FFFD.
+/// Serializes to the JSON of `microagent rootfs inspect`: the fields by their names, with
+/// `"format":"ext4"` after the path, and `null` for `None`. The UUID is text in groups of digits.
+/// Bytes of the path and the label that are not UTF-8 become U+FFFD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DiskSummary {
-    /// Path of the disk image; `None` of a reader.
+    /// Path of the disk image; `None` if it is not a file.
     pub path: Option<PathBuf>,
     /// UUID of the file system.
     pub uuid: Uuid,
-    /// Label, without the NULs that fill it up.
+    /// Label, without trailing NULs.
     pub label: Vec<u8>,
     /// Size of the file system in bytes.
     pub size_bytes: u64,
-    /// Bytes in use, metadata included.
+    /// Used bytes, metadata included.
     pub used_bytes: u64,
-    /// Bytes that nothing uses.
+    /// Free bytes.
     pub free_bytes: u64,
     /// Size of a block in bytes.
     pub block_size: u64,
-    /// Inodes in use.
+    /// Number of used inodes.
     pub inode_count: u32,
-    /// Inodes that nothing uses.
+    /// Number of free inodes.
     pub free_inode_count: u32,
-    /// Features as `dumpe2fs` names them, in its order.
+    /// Features, with the names and in the order of `dumpe2fs`.
     pub features: Vec<String>,
-    /// Set if the journal has to be replayed first: everything is read as if it had been.
+    /// Set if the journal needs recovery. All reads return what they would after a replay.
     pub needs_recovery: bool,
-    /// The record of the image that it was built from; `None` of a disk image from elsewhere.
+    /// Record of the container image that the disk image was built from; `None` if it has no
+    /// record.
     pub provenance: Option<Provenance>,
 }
 
 impl<R: ReadAt> DiskImage<R> {
-    /// Returns what the superblock and the provenance say of the whole disk image.
+    /// Returns a summary from the superblock and the provenance.
     ///
     /// # Errors
     ///
-    /// As [`DiskImage::provenance`].
+    /// The errors of [`DiskImage::provenance`].
     pub fn summary(&self) -> Result<DiskSummary, InspectError> {
         let info = self.info();
         let used = info.block_count.saturating_sub(info.free_block_count);

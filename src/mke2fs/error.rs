@@ -1,4 +1,4 @@
-//! Why e2fsprogs makes no such image.
+//! Errors of a build with e2fsprogs.
 
 use std::fmt;
 use std::io;
@@ -9,129 +9,131 @@ use ext4::ReadError;
 use crate::stage::StageReason;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use oci::host::kind_of;
+use oci::host::io_error_kind;
 
-/// An image that e2fsprogs did not make, or not as it should be.
+/// A failed build with e2fsprogs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Mke2fsError {
-    /// A system whose files cannot stand in for those of an image.
-    #[error("mke2fs cannot be used on this system, which has no symlinks and special files for it to pick up")]
+    /// The system is not Unix, so a directory cannot hold the files of an image.
+    #[error(
+        "mke2fs cannot be used on this system: it needs symlinks, modes and owners of Unix in its source directory"
+    )]
     Platform,
-    /// A program is not there, or cannot be run.
+    /// A program does not exist, or cannot be run.
     #[error("could not run {}", .program.display())]
     Run {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// There is no debugfs or e2fsck to put right what mke2fs makes.
-    #[error("there is no {missing} beside {}, and none in PATH", .mke2fs.display())]
+    /// The debugfs or e2fsck that has to correct the image was not found.
+    #[error("{program} was not found beside {}, nor in PATH", .mke2fs.display())]
     Missing {
-        /// The program that is needed, too.
-        missing: &'static str,
-        /// The program that was asked for.
+        /// Name of the missing program.
+        program: &'static str,
+        /// Path of the mke2fs from the options.
         mke2fs: PathBuf,
     },
-    /// A program failed.
-    #[error("{} failed, {status}: {message}", .program.display())]
+    /// A program exited with an error, or was killed by a signal.
+    #[error("{} failed, {status}: {stderr}", .program.display())]
     Failed {
         /// The program.
         program: PathBuf,
-        /// How it ended: `exit status: 1`.
+        /// Its exit status or signal, such as `exit status: 1`.
         status: String,
-        /// What it said.
-        message: String,
+        /// Its standard error, and for e2fsck its standard output, on one line.
+        stderr: String,
     },
-    /// The image is not what it should be.
-    #[error("what e2fsprogs made differs from the image at {path:?}: {what}{said}")]
+    /// The image differs from the native one.
+    #[error("the image made by e2fsprogs differs from the native image at {path:?}: {difference}{stderr}")]
     Different {
         /// Path in the image.
         path: String,
-        /// How.
-        what: &'static str,
-        /// What debugfs said meanwhile, if anything.
-        said: String,
+        /// The property that differs.
+        difference: &'static str,
+        /// Standard error of debugfs, introduced by `; debugfs said: `, or empty.
+        stderr: String,
     },
-    /// One of the two images could not be read.
+    /// The native image, or the one that e2fsprogs made, could not be read.
     #[error("could not read an image that is being built")]
     Read(#[from] ReadError),
-    /// Files for mke2fs to pick up could not be made.
-    #[error("could not make the files that mke2fs is to pick up")]
+    /// The files for mke2fs could not be exported.
+    #[error("could not export the files for mke2fs")]
     Stage(#[from] StageReason),
-    /// A temporary file could not be used.
+    /// A temporary file or directory, or a program's path, could not be used.
     #[error("could not {action} {}", .path.display())]
-    Work {
-        /// What was tried.
-        action: WorkAction,
-        /// With what.
+    File {
+        /// The action that failed.
+        action: FileAction,
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It was cancelled.
+    /// The build was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
 }
 
-/// Use of a temporary file or directory.
+/// Action on a file or directory that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WorkAction {
-    /// Making it.
+pub enum FileAction {
+    /// Create it.
     Make,
-    /// Opening it.
+    /// Open it.
     Open,
-    /// Finding its path.
+    /// Find its absolute path.
     Find,
-    /// Naming it to a program.
+    /// Use it as the working directory of a program.
     Use,
-    /// Reading it.
+    /// Read it.
     Read,
-    /// Writing it.
+    /// Write it.
     Write,
-    /// Giving it its size.
+    /// Set its size.
     Enlarge,
-    /// Waiting for the program that writes it.
+    /// Wait for the program that writes it.
     Wait,
-    /// Removing it.
+    /// Remove it.
     Remove,
 }
 
-impl fmt::Display for WorkAction {
+impl fmt::Display for FileAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Make => "make",
+            Self::Make => "create",
             Self::Open => "open",
             Self::Find => "find",
             Self::Use => "use",
             Self::Read => "read",
             Self::Write => "write",
             Self::Enlarge => "enlarge",
-            Self::Wait => "wait for what writes",
+            Self::Wait => "wait for the program that writes",
             Self::Remove => "remove",
         })
     }
 }
 
 impl Mke2fsError {
-    pub(super) fn different(path: &[u8], what: &'static str) -> Self {
+    pub(super) fn different(path: &[u8], difference: &'static str) -> Self {
         Self::Different {
             path: format!("/{}", String::from_utf8_lossy(path)),
-            what,
-            said: String::new(),
+            difference,
+            stderr: String::new(),
         }
     }
 
-    /// Adds to a difference what may be its cause.
-    pub(super) fn explained_by(mut self, message: &str) -> Self {
-        if let Self::Different { said, .. } = &mut self
-            && !message.is_empty()
+    /// Adds the standard error of debugfs, which may explain a difference.
+    pub(super) fn with_stderr(mut self, text: &str) -> Self {
+        if let Self::Different { stderr, .. } = &mut self
+            && !text.is_empty()
         {
-            *said = format!("; debugfs said: {message}");
+            *stderr = format!("; debugfs said: {text}");
         }
         self
     }
@@ -141,7 +143,7 @@ impl Failure for Mke2fsError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Platform | Self::Different { .. } => ErrorKind::Unsupported,
-            Self::Run { source, .. } | Self::Work { source, .. } => kind_of(source),
+            Self::Run { source, .. } | Self::File { source, .. } => io_error_kind(source),
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Failed { .. } => ErrorKind::Permanent,
             Self::Read(error) => error.kind(),
@@ -153,20 +155,21 @@ impl Failure for Mke2fsError {
     fn hint(&self) -> Option<Hint> {
         let first: Option<Hint> = match self {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("name the mke2fs of e2fsprogs with its path".into())
+                Some("give the path of the mke2fs of e2fsprogs".into())
             }
-            Self::Missing { .. } => Some("install e2fsprogs whole".into()),
-            Self::Work { source, .. } => Hint::on_write(source.kind()),
+            Self::Missing { .. } => Some("install all of e2fsprogs".into()),
+            Self::File { source, .. } => Hint::on_write(source.kind()),
             _ => None,
         };
         let first = first.map_or_else(Hint::default, |first| first.and(", or "));
-        let without = first.and("leave ").about(Setting::Mke2fs, "{}", "mke2fs");
-        Some(without.and(" away: images are built without it"))
+        let without = first.and("omit ").about(Setting::Mke2fs, "{}", "mke2fs");
+        Some(without.and(": images are built without e2fsprogs then"))
     }
 }
 
-pub(super) fn working(action: WorkAction, path: &Path) -> impl FnOnce(io::Error) -> Mke2fsError {
-    move |source| Mke2fsError::Work {
+/// Returns a function that wraps an I/O error in [`Mke2fsError::File`].
+pub(super) fn file_error(action: FileAction, path: &Path) -> impl FnOnce(io::Error) -> Mke2fsError {
+    move |source| Mke2fsError::File {
         action,
         path: path.to_owned(),
         source,

@@ -11,10 +11,10 @@ use super::{BuildOptions, BuildReport, build};
 use crate::error::{BuildError, OutputAction};
 use layer::cancel::Cancel;
 
-/// Builds a disk image as [`build`] does, on a thread of its own. Needs no particular runtime.
+/// Builds a disk image as [`build`] does, on a new thread. Works with any runtime.
 ///
-/// The build begins when the future is first polled. Dropping the future cancels the build, which
-/// then ends within moments, and leaves nothing.
+/// The build starts when the future is first polled. Dropping the future cancels the build, which
+/// then ends within moments and leaves no files.
 ///
 /// ```
 /// use microagent::rootfs::{BuildOptions, build_async};
@@ -35,11 +35,11 @@ use layer::cancel::Cancel;
 ///
 /// # Errors
 ///
-/// As [`build`]; [`BuildError::Output`] when there can be no more threads.
+/// As for [`build`], and [`BuildError::Output`] if the thread could not be started.
 ///
 /// # Panics
 ///
-/// If the listener to events does.
+/// If the listener to events panics.
 pub async fn build_async(options: BuildOptions, output: impl Into<PathBuf>) -> Result<BuildReport, BuildError> {
     let output = output.into();
     let cancel = CancelOnDrop(Cancel::new());
@@ -83,6 +83,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Cancels a build when the future is dropped.
 struct CancelOnDrop(Cancel);
 
 impl Drop for CancelOnDrop {

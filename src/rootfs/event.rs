@@ -1,21 +1,31 @@
-//! Reports of a build on its way.
+//! Events of a build: phases, progress, waits and warnings.
+//!
+//! To add an event, add a variant to [`Event`], emit it with `Events::emit`, and show it in
+//! `Shared::hear` of `src/cli/progress.rs`, which ignores unknown ones; `tests/sources/events.rs`
+//! fails on them.
+//!
+//! To add a phase, add a variant to [`Phase`] at its place in the order of a build, with its name
+//! in `Display`, and start it with `Build::begin_phase` in `src/rootfs.rs`, which logs its duration
+//! too. The command shows each phase after [`Phase::Layers`] by its name. The test of the order is
+//! in `tests/sources/events.rs`.
 
 use std::fmt;
 
 use super::Warning;
 use oci::{Progress, Wait};
 
-/// A report of a build on its way, for [`BuildOptions::events`](super::BuildOptions::events).
+/// An event of a build, for [`BuildOptions::events`](super::BuildOptions::events).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// A phase begins. It ends when the next one begins, or the build ends.
+    /// A phase began. It ends when the next one begins, or when the build ends.
     Phase(Phase),
-    /// The layers became known, one of them got on, or a wait ended. Comes for every few KiB.
+    /// The layers became known, a layer advanced, or a wait ended. Emitted for every few KiB.
     Progress(Progress),
-    /// A wait began: for another attempt, or one that has taken seconds.
+    /// A wait began: for the next attempt of a request, or for an answer or a lock, once that has
+    /// taken seconds.
     Waiting(Wait),
-    /// The disk image is otherwise than one might expect. Comes once for each cause.
+    /// The disk image may differ from the user's expectation. Emitted once for each cause.
     Warning(Warning),
 }
 
@@ -24,34 +34,36 @@ impl From<oci::Event> for Event {
         match event {
             oci::Event::Waiting(wait) => Self::Waiting(wait),
             oci::Event::Progress(progress) => Self::Progress(progress),
-            other => unreachable!("oci has no other event: {other:?}"),
+            other => unreachable!("an event that oci does not have: {other:?}"),
         }
     }
 }
 
-/// A phase of a build. Each comes at most once, in this order, unless a damaged copy of a blob in
-/// the state directory makes the build begin again.
+/// A phase of a build.
+///
+/// Each occurs at most once, in this order. If a damaged blob in the state directory makes the
+/// build start again, the phases start again too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Phase {
-    /// The image is looked for.
+    /// Resolves the reference to an image.
     Resolve,
-    /// Its layers are downloaded, decompressed, applied and written, several at once.
+    /// Downloads, decompresses, applies and writes the layers, several at once.
     Layers,
-    /// The metadata of the file system is written.
+    /// Writes the metadata of the file system.
     Metadata,
-    /// An mke2fs makes the file system again.
+    /// Makes the file system again with mke2fs.
     Mke2fs,
-    /// The system writes the file to the disk.
+    /// Waits until the file is on the disk (fsync).
     Sync,
-    /// The digest of the file is computed.
+    /// Computes the digest of the file.
     Digest,
-    /// The tree is exported to a directory.
+    /// Exports the tree to a stage directory.
     Export,
 }
 
 impl fmt::Display for Phase {
-    /// Names the phase for users, such as `writing metadata`.
+    /// Writes the phase's name for users, such as `writing metadata`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Resolve => "looking for the image",

@@ -1,13 +1,13 @@
-//! Holes in the output: ranges that are never written, and take no room.
+//! Holes in the output: ranges that are never written, and take up no disk space.
 
 use std::path::Path;
 
-/// Has the file system leave out of a file what is never written; says whether it will.
+/// Makes a file sparse, and returns whether it is.
 ///
-/// Windows alone must be asked to, by a call that Rust has no safe form of, so that a program of Windows does it. NTFS can, FAT
-/// and exFAT cannot.
+/// Only Windows requires this. The call (`FSCTL_SET_SPARSE`) has no safe form in Rust, so
+/// `fsutil.exe` of Windows makes it. NTFS has sparse files; FAT and exFAT do not.
 #[cfg(windows)]
-pub(super) fn allow(path: &Path) -> bool {
+pub(super) fn make_sparse(path: &Path) -> bool {
     use std::env;
     use std::fs;
     use std::os::windows::fs::MetadataExt;
@@ -23,13 +23,13 @@ pub(super) fn allow(path: &Path) -> bool {
     program.args(["sparse", "setflag"]).arg(path);
     program.creation_flags(CREATE_NO_WINDOW);
     program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // What counts is what the file says afterwards.
+    // The attributes below show whether it succeeded.
     let _ = program.status();
     fs::metadata(path).is_ok_and(|metadata| metadata.file_attributes() & FILE_ATTRIBUTE_SPARSE_FILE != 0)
 }
 
-/// All other systems do so unasked, where the file system can.
+/// Returns `true`: on other systems every file is sparse, if its file system supports that.
 #[cfg(not(windows))]
-pub(super) fn allow(_path: &Path) -> bool {
+pub(super) fn make_sparse(_path: &Path) -> bool {
     true
 }

@@ -1,23 +1,28 @@
-//! What sets one file system apart from another, derived from the image that it is made of.
+//! UUID and hash seed of a file system, derived from the digest of the image's manifest.
 
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use oci::Digest;
 
-/// The UUID of the file system made of a manifest: a custom one (version 8, RFC 9562) of the first 16 bytes of the SHA-256
-/// of `microagent rootfs uuid`, a NUL and the digest as text, with the bits of version and variant set.
+/// Returns the UUID of the file system that is built from a manifest.
+///
+/// It is a custom UUID (version 8, RFC 9562): the first 16 bytes of the SHA-256 of `microagent
+/// rootfs uuid`, a NUL and the digest as text, with the version and variant bits set.
 #[must_use]
 pub fn uuid(manifest: &Digest) -> Uuid {
     Builder::from_custom_bytes(derive("microagent rootfs uuid", manifest)).into_uuid()
 }
 
-/// The seed of the hashes of names: as [`uuid()`], of `microagent rootfs hash seed`, with all bits as they come.
+/// Returns the seed of the file system's directory hashes.
+///
+/// It is derived as [`uuid()`], from `microagent rootfs hash seed`, with no bits changed.
 #[must_use]
 pub fn hash_seed(manifest: &Digest) -> [u8; 16] {
     derive("microagent rootfs hash seed", manifest)
 }
 
+/// Returns the first 16 bytes of the SHA-256 of a purpose, a NUL and the digest as text.
 fn derive(purpose: &str, manifest: &Digest) -> [u8; 16] {
     let hash = Sha256::digest(format!("{purpose}\0{manifest}"));
     hash[..16].try_into().expect("a SHA-256 has 32 bytes")
@@ -32,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_manifest_always_has_the_same_identity() {
+    fn identity_of_a_manifest_never_changes() {
         assert_eq!(uuid(&manifest()).to_string(), "21522b1d-27b7-864c-9dff-41ba6e8cdf4c");
         assert_eq!(
             Uuid::from_bytes(hash_seed(&manifest())).to_string(),
@@ -41,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn the_uuid_is_a_custom_one_of_rfc_9562() {
+    fn uuid_has_version_8_of_rfc_9562() {
         let uuid = uuid(&manifest());
         assert_eq!(uuid.get_version_num(), 8);
         assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);

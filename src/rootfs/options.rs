@@ -1,4 +1,17 @@
 //! Options of a build, with the defaults of the command.
+//!
+//! To add an option:
+//!
+//! 1. Add a field to [`BuildOptions`], and its default to [`BuildOptions::new`]. `Build::options`
+//!    in `src/cli/arguments.rs` must set the same default; a test there compares the two.
+//! 2. Add the flag to `Build` in `src/cli/arguments.rs`, or to the group that it belongs to:
+//!    `file_system.rs`, `limits.rs`, `registry.rs` or `state.rs` beside it. Its doc comment is the
+//!    help. Completions and manual pages follow from it.
+//! 3. Describe the flag in `README.md`.
+//! 4. If hints refer to the option, add a `Setting` in `layer/src/failure.rs`, with the flag in
+//!    `src/cli/hints.rs`.
+//! 5. Test the flag in `tests/cli`. An option that changes bytes of the disk image gets a row in
+//!    `tests/golden.rs` as well.
 
 use std::env;
 use std::num::NonZeroUsize;
@@ -16,7 +29,7 @@ use layer::events::Events;
 use oci::RegistryOptions;
 use oci::{Cache, Platform, Reference};
 
-/// Options of a build: which image, and what disk image it becomes.
+/// Options of a build: the OCI image, and properties of the disk image.
 ///
 /// [`BuildOptions::new`] has the defaults of the command, and every field can be changed:
 ///
@@ -37,55 +50,55 @@ use oci::{Cache, Platform, Reference};
 pub struct BuildOptions {
     /// The image.
     pub image: Reference,
-    /// Platform that the image must be for.
+    /// Platform of the image.
     pub platform: Platform,
     /// Accepts an image that is not pinned by digest.
     pub allow_mutable: bool,
-    /// Directory for temporary files and caches, which need not exist yet.
+    /// Directory for temporary files and caches. It is created if it does not exist.
     pub state_dir: PathBuf,
-    /// Limit in bytes on the downloads that the state directory keeps for other builds. More can be
-    /// there during a build.
+    /// Limit in bytes on the blobs and tars that remain in the state directory after a build. A
+    /// build may exceed the limit while it runs.
     pub cache_limit: u64,
-    /// Keeps the unpacked layers in the state directory, so that a later build need not decompress
+    /// Keeps the unpacked layers in the state directory, so that later builds do not decompress
     /// them. They count towards [`BuildOptions::cache_limit`].
     pub keep_unpacked: bool,
-    /// Credentials and transport of registries.
+    /// Credentials and connection settings for registries.
     #[cfg(feature = "registry")]
     pub registry: RegistryOptions,
     /// Reports phases, progress, waits and warnings.
     pub events: Events<Event>,
-    /// Options of the file system. Its UUID and hash seed are not taken from here.
+    /// Options of the file system. Its UUID, hash seed and boot area are set by the build.
     pub file_system: Options,
-    /// UUID of the file system; without, one that derives from the digest of the manifest.
+    /// UUID of the file system. `None` derives it from the digest of the manifest.
     pub uuid: Option<Uuid>,
-    /// The init that the image gets, if any.
+    /// Init to install in the image, if any.
     pub init: Option<Init>,
-    /// Time that all newer times in the image become.
-    pub newest: Option<Timestamp>,
-    /// Path of an mke2fs that makes the file system in place of the native writer.
+    /// Upper bound on file times in the image. Later times are set to it.
+    pub max_time: Option<Timestamp>,
+    /// Path of the mke2fs that makes the file system. `None` uses the native writer.
     pub mke2fs: Option<PathBuf>,
     /// Computes the SHA-256 of the output, for the report.
     pub digest: bool,
-    /// Exports the tree of the finished image to the output's path with `.stage` after it.
+    /// Exports the tree of the finished image to the output's path with `.stage` appended.
     pub keep_stage: bool,
-    /// Directory to export the tree of the finished image to, at a path where nothing is yet.
+    /// Directory to export the tree of the finished image to. It must not exist.
     pub stage_snapshot: Option<PathBuf>,
-    /// Threads that read, decompress, hash, apply and write the layers, the calling one included.
-    /// Their number changes no byte.
+    /// Number of threads that read, decompress, hash, apply and write the layers, including the
+    /// calling thread. It does not affect the bytes of the disk image.
     pub threads: NonZeroUsize,
-    /// Waits for the disk image to be on the disk (fsync) before it gets its name.
+    /// Waits until the disk image is on the disk (fsync) before it is published.
     pub sync: bool,
-    /// Limits on what the image costs. A fixed size may be larger than its limit, and the layers
-    /// then as large as the disk.
+    /// Limits on the resources that the layers take. A fixed size of the file system that is larger
+    /// than the limit raises the limit.
     pub limits: Limits,
 }
 
 impl BuildOptions {
     /// Creates options for an image, with the defaults of the command.
     ///
-    /// That is an image pinned by digest, for Linux on the architecture of this machine, with an
-    /// init at its default path, a native file system that fits its content, one thread a
-    /// processor, an fsync at the end, and [`default_state_dir`]. There are no credentials.
+    /// These are: an image pinned by digest, Linux on the architecture of this machine, an init at
+    /// its default path, a file system by the native writer that fits its content, one thread per
+    /// processor, an fsync at the end, [`default_state_dir`], and no credentials.
     #[must_use]
     pub fn new(image: Reference) -> Self {
         Self {
@@ -101,7 +114,7 @@ impl BuildOptions {
             file_system: Options::new([0; 16]),
             uuid: None,
             init: Some(Init::default()),
-            newest: None,
+            max_time: None,
             mke2fs: None,
             digest: false,
             keep_stage: false,
@@ -113,8 +126,8 @@ impl BuildOptions {
     }
 }
 
-/// Returns the state directory of the command: `.microagent` in the home directory, or `None`
-/// without one.
+/// Returns the default state directory of the command: `.microagent` in the home directory. Returns
+/// `None` without a home directory.
 #[must_use]
 pub fn default_state_dir() -> Option<PathBuf> {
     let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());

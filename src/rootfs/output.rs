@@ -1,4 +1,9 @@
-//! The output file, which gets its name only when it is complete.
+//! The output file: a temporary file until it is complete, and then renamed to its path.
+//!
+//! On Linux the temporary file has no name (`O_TMPFILE`), so that even `kill -9` leaves nothing
+//! behind. A path that is not a regular file is never replaced: the rename would put a file where a
+//! device was. [`NewFile`] opens the directory once and compares what it replaces by inode, since
+//! the owner of a parent directory can change any entry of it at any moment.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,102 +13,104 @@ use std::path::{Path, PathBuf};
 use super::holes;
 use crate::error::{BuildError, OutputAction};
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory, NewFile, Replace, TempDirectory, Untrusted};
+use oci::host::{DEFAULT_FILE_MODE, Directory, NewFile, Replace, TempDirectory, Untrusted};
 use oci::{Algorithm, Digest};
 
-/// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
+/// An output file that is being written. Its target is unchanged until [`PendingOutput::publish`].
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingOutput {
     new: NewFile,
     target: PathBuf,
-    has_holes: bool,
+    is_sparse: bool,
 }
 
-impl Pending {
-    /// Makes an empty file for the target, with the permission bits of any new file (0666 less the
+impl PendingOutput {
+    /// Creates an empty file for the target, with the permissions of a new file (0666 less the
     /// umask).
     ///
     /// # Errors
     ///
-    /// [`BuildError::OutputNotAFile`] if the target is a directory, device or anything else but a regular file,
-    /// [`BuildError::NoDirectory`] if its directory does not exist,
-    /// [`BuildError::Output`] if that cannot be written, or the target cannot be replaced.
+    /// [`BuildError::OutputNotAFile`] if the target exists and is not a regular file,
+    /// [`BuildError::NoDirectory`] if its directory does not exist, and [`BuildError::Output`] if
+    /// the directory cannot be written to or the target cannot be replaced.
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
-        let (file, new) = NewFile::create(target, ANY_FILE).map_err(failed(OutputAction::Create, target))?;
-        refuse_locked(target).map_err(failed(OutputAction::Rename, target))?;
+        let (file, new) = NewFile::create(target, DEFAULT_FILE_MODE).map_err(output_error(OutputAction::Create, target))?;
+        check_not_locked(target).map_err(output_error(OutputAction::Rename, target))?;
         Ok((file, Self::new(new, target)))
     }
 
-    /// Takes a complete file of another directory for the target, under its name there.
+    /// Prepares to publish a complete file, `name` in the directory `from`, as the target.
     ///
     /// # Errors
     ///
-    /// As [`Pending::create`].
-    pub(super) fn adopt(target: &Path, from: &Directory, name: &OsStr) -> Result<Self, BuildError> {
-        let new = NewFile::adopt(target, from, name).map_err(failed(OutputAction::Rename, target))?;
+    /// As for [`PendingOutput::create`].
+    pub(super) fn from_file(target: &Path, from: &Directory, name: &OsStr) -> Result<Self, BuildError> {
+        let new = NewFile::from_existing(target, from, name).map_err(output_error(OutputAction::Rename, target))?;
         Ok(Self::new(new, target))
     }
 
     fn new(new: NewFile, target: &Path) -> Self {
         Self {
-            has_holes: new.hidden_path().as_deref().is_none_or(holes::allow),
+            is_sparse: new.hidden_path().as_deref().is_none_or(holes::make_sparse),
             target: target.to_owned(),
             new,
         }
     }
 
-    /// Whether what is never written takes no room, as far as this is known before: other systems than Windows do not say.
-    pub(super) fn has_holes(&self) -> bool {
-        self.has_holes
+    /// Returns `false` if ranges that are never written take up disk space. Known on Windows only;
+    /// other systems always return `true`.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.is_sparse
     }
 
-    /// Returns the path that the file is for.
+    /// Returns the path to publish the file at.
     pub(super) fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Makes a directory beside the target, for this user alone, which goes when it is dropped.
+    /// Creates a directory beside the target, which only this user can enter, and which is removed
+    /// when the value is dropped.
     ///
     /// # Errors
     ///
     /// [`BuildError::Output`].
-    pub(super) fn scratch(&self) -> Result<TempDirectory, BuildError> {
-        TempDirectory::create(&self.target).map_err(failed(OutputAction::Create, &self.target))
+    pub(super) fn temp_directory(&self) -> Result<TempDirectory, BuildError> {
+        TempDirectory::create(&self.target).map_err(output_error(OutputAction::Create, &self.target))
     }
 
     /// Waits until the content of the file is on the disk.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Output`], of a full disk too: some file systems notice only now.
+    /// [`BuildError::Output`]. Some file systems report a full disk only here.
     pub(super) fn sync(&self, file: &File) -> Result<(), BuildError> {
-        file.sync_all().map_err(failed(OutputAction::Sync, &self.target))
+        file.sync_all().map_err(output_error(OutputAction::Sync, &self.target))
     }
 
-    /// SHA-256 of the file.
+    /// Computes the SHA-256 of the file.
     ///
     /// # Errors
     ///
     /// [`BuildError::Output`].
     pub(super) fn digest(&self, file: &File, cancel: &Cancel) -> Result<Digest, BuildError> {
-        Digest::of_file_cancellable(Algorithm::Sha256, file, cancel).map_err(failed(OutputAction::Read, &self.target))
+        Digest::of_file_cancellable(Algorithm::Sha256, file, cancel).map_err(output_error(OutputAction::Read, &self.target))
     }
 
-    /// Gives the file the target's name, in place of an existing one, in one step.
+    /// Renames the file to the target, and replaces an existing file atomically.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Output`] and [`BuildError::OutputNotAFile`]; then what was there is as it was.
+    /// [`BuildError::Output`] and [`BuildError::OutputNotAFile`]; the target is unchanged then.
     pub(super) fn publish(self, file: File) -> Result<(), BuildError> {
         let published = self.new.publish(file, Replace::File);
-        published.map_err(failed(OutputAction::Rename, &self.target))
+        published.map_err(output_error(OutputAction::Rename, &self.target))
     }
 }
 
-/// Windows replaces no file that another program has open, unless that program agreed to it. Better to know now than after a
-/// long build.
+/// Checks early that no other program has the target open. Windows replaces an open file only if
+/// the program that opened it permits that (`FILE_SHARE_DELETE`).
 #[cfg(windows)]
-fn refuse_locked(target: &Path) -> io::Result<()> {
+fn check_not_locked(target: &Path) -> io::Result<()> {
     use std::os::windows::fs::OpenOptionsExt;
     const DELETE: u32 = 0x0001_0000;
     const ERROR_SHARING_VIOLATION: i32 = 32;
@@ -117,15 +124,16 @@ fn refuse_locked(target: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(windows))]
-#[expect(clippy::unnecessary_wraps, reason = "Windows has more to do")]
-fn refuse_locked(_target: &Path) -> io::Result<()> {
+#[expect(clippy::unnecessary_wraps, reason = "the check can fail on Windows")]
+fn check_not_locked(_target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> BuildError {
+/// Returns a function that wraps an I/O error in the [`BuildError`] for an action on the output.
+fn output_error(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> BuildError {
     move |source| {
         let path = target.to_owned();
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(&Untrusted::NotAFile(found)) => BuildError::OutputNotAFile { path, found },
             None if source.kind() == io::ErrorKind::NotFound && action == OutputAction::Create => {
                 BuildError::NoDirectory { path, source }
@@ -144,7 +152,7 @@ mod tests {
 
     #[cfg(windows)]
     #[test]
-    fn a_file_that_a_program_has_open_is_refused() {
+    fn target_that_another_program_has_open_is_refused() {
         use std::os::windows::fs::OpenOptionsExt;
         const FILE_SHARE_READ: u32 = 1;
         let directory = tempfile::TempDir::new().unwrap();
@@ -155,7 +163,7 @@ mod tests {
             .share_mode(FILE_SHARE_READ)
             .open(&target)
             .unwrap();
-        let error = Pending::create(&target).unwrap_err();
+        let error = PendingOutput::create(&target).unwrap_err();
         assert!(
             matches!(&error, BuildError::Output { action: OutputAction::Rename, source, .. }
                 if source.kind() == io::ErrorKind::ResourceBusy),
@@ -163,13 +171,13 @@ mod tests {
         );
         assert!(error.hint().unwrap().to_string().contains("close"), "{error}");
         drop(open);
-        Pending::create(&target).unwrap();
+        PendingOutput::create(&target).unwrap();
     }
 
     #[test]
-    fn a_path_of_a_directory_is_refused() {
+    fn target_that_is_a_directory_is_refused() {
         for target in ["..", "/", "directory/", "directory/..", "."] {
-            let error = Pending::create(Path::new(target)).unwrap_err();
+            let error = PendingOutput::create(Path::new(target)).unwrap_err();
             assert!(
                 matches!(
                     error,
@@ -184,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_missing_is_told_from_other_failures() {
+    fn missing_parent_directory_is_an_error_of_its_own() {
         let directory = tempfile::TempDir::new().unwrap();
         let target = directory.path().join("missing").join("disk");
-        let error = Pending::create(&target).unwrap_err();
+        let error = PendingOutput::create(&target).unwrap_err();
         assert!(
             matches!(&error, BuildError::NoDirectory { path, .. } if *path == target),
             "{error:?}"

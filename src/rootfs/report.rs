@@ -1,4 +1,10 @@
-//! The result of a build, for users and programs.
+//! The report of a build, for users and programs.
+//!
+//! To add a field to the command's JSON, add it to [`BuildReport`], set it in
+//! `Build::write_file_system` or `Build::build_file` of `src/rootfs.rs`, and add it to
+//! [`JsonReport`] and its serialization here. `tests/cli/report.rs` lists all keys, and `README.md`
+//! and the documentation of [`BuildReport`] describe them. The text for users is in
+//! `src/cli/report.rs`, which also adds `image_ref` to the JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -11,84 +17,84 @@ use crate::guest::InitPath;
 use layer::{Compression, LayerSummary};
 use oci::{Digest, Platform};
 
-/// A disk image that was built, and the image that it was built of.
+/// A disk image that was built, and the OCI image that it was built from.
 ///
-/// Serialized, it has the members of the command's JSON but `image_ref`: `resolved_ref`, `digest`,
-/// `platform`, `config_platform` (omitted if there is none), `output_path`, `output_digest`,
+/// Serialized, it has the members of the command's JSON except `image_ref`: `resolved_ref`,
+/// `digest`, `platform`, `config_platform` (omitted if `None`), `output_path`, `output_digest`,
 /// `format`, `uuid`, `size_bytes`, `used_bytes`, `inode_count`, `builder`, `builder_phase`,
 /// `layer_digests`, `init_path`, `stage_dir`, `stage_snapshot`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BuildReport {
-    /// The image that was used, pinned by digest.
+    /// Reference of the OCI image, pinned by digest.
     pub resolved_ref: String,
-    /// Digest of its manifest.
+    /// Digest of the image's manifest.
     pub digest: Digest,
-    /// Platform that it is for.
+    /// Platform of the image.
     pub platform: Platform,
-    /// Platform that its config names, as written, where its index lists another one.
+    /// Platform in the image's config, as written, if the index lists another one.
     pub config_platform: Option<String>,
-    /// Its layers, lowest first.
+    /// Layers of the image, lowest first.
     pub layers: Vec<AppliedLayer>,
-    /// Path of the init in it, if it got one.
+    /// Path of the init in the disk image, if one was installed.
     pub init_path: Option<InitPath>,
-    /// The file that was written; `None` of [`build_into`](super::build_into).
+    /// Path of the disk image; `None` after [`build_into`](super::build_into).
     pub output_path: Option<PathBuf>,
-    /// SHA-256 of its bytes, if that was asked for.
+    /// SHA-256 of the disk image, with [`BuildOptions::digest`](super::BuildOptions::digest).
     pub output_digest: Option<Digest>,
-    /// The directory beside it with its tree, if that was asked for.
+    /// Stage directory of [`BuildOptions::keep_stage`](super::BuildOptions::keep_stage).
     pub stage_dir: Option<PathBuf>,
-    /// The directory elsewhere with its tree, if that was asked for.
+    /// Stage directory of [`BuildOptions::stage_snapshot`](super::BuildOptions::stage_snapshot).
     pub stage_snapshot: Option<PathBuf>,
-    /// The program that made the file system.
+    /// Writer of the file system.
     pub builder: Builder,
     /// UUID of the file system.
     pub uuid: Uuid,
     /// Size of the file system in bytes.
     pub size_bytes: u64,
-    /// Bytes of it that are in use, metadata included.
+    /// Bytes of the file system in use, including metadata.
     pub used_bytes: u64,
-    /// Inodes in use.
+    /// Number of inodes in use.
     pub inode_count: u32,
-    /// All warnings, in the order in which they were reported as events.
+    /// All warnings, in the order of their events.
     pub warnings: Vec<Warning>,
 }
 
 impl BuildReport {
-    /// Takes the measures of another file system of the same image.
-    pub(super) fn measure(&mut self, summary: Summary) {
+    /// Replaces the sizes with those of another file system of the same image.
+    pub(super) fn set_sizes(&mut self, summary: Summary) {
         self.size_bytes = summary.size_bytes;
         self.used_bytes = summary.used_bytes;
         self.inode_count = summary.inode_count;
     }
 }
 
-/// A maker of file systems.
+/// A writer of file systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Builder {
-    /// The writer of this program.
+    /// The native writer of this library.
     Native,
-    /// An mke2fs that the user named.
+    /// The mke2fs of [`BuildOptions::mke2fs`](super::BuildOptions::mke2fs).
     Mke2fs,
 }
 
-/// A layer that is in the disk image.
+/// A layer that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppliedLayer {
     /// Digest of its blob.
     pub digest: Digest,
-    /// Media type of its blob, as written; empty where nothing says one.
+    /// Media type of its blob, as written in the manifest; empty for a source without media types.
     pub media_type: String,
-    /// Its compression, which need not be that of its media type.
+    /// Compression of the blob, which may differ from that in the media type.
     pub compression: Compression,
-    /// Counts of what it held.
+    /// Counts of its entries and of what was ignored.
     pub summary: LayerSummary,
 }
 
 impl AppliedLayer {
-    /// Returns what users should know of the layer.
+    /// Returns the warnings about the layer.
     pub(super) fn warnings(&self) -> Vec<Warning> {
         let Self {
             digest,
@@ -97,7 +103,7 @@ impl AppliedLayer {
             summary,
         } = self;
         let layer = || digest.clone();
-        let differs = Compression::announced(media_type).is_some_and(|announced| announced != *compression);
+        let differs = Compression::from_media_type(media_type).is_some_and(|announced| announced != *compression);
         let warnings = [
             differs.then(|| Warning::Compression {
                 layer: layer(),
@@ -122,9 +128,9 @@ impl AppliedLayer {
     }
 }
 
-/// The form of a [`BuildReport`] for programs.
+/// JSON of a [`BuildReport`].
 #[derive(Serialize)]
-struct Json<'a> {
+struct JsonReport<'a> {
     resolved_ref: &'a str,
     digest: &'a Digest,
     platform: &'a Platform,
@@ -148,7 +154,7 @@ struct Json<'a> {
 impl Serialize for BuildReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let json = Json {
+        let json = JsonReport {
             resolved_ref: &self.resolved_ref,
             digest: &self.digest,
             platform: &self.platform,

@@ -8,26 +8,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ext4::Output;
 
-/// Bytes after which the kernel is asked to write back.
-const PART_LEN: u64 = 16 << 20;
+/// Bytes to write before each request for write-back.
+const INTERVAL: u64 = 16 << 20;
 
 /// A file that can start kernel write-back early, from the last layer on.
 ///
-/// Content that a later layer may remove is better left in memory: it is never written to the disk
-/// then, and to discard it costs a tenth.
+/// A later layer may remove the content of lower layers. That content stays in memory while the
+/// kernel keeps it there, because a hole is punched ten times faster before write-back has started.
+/// No layer removes what the last layer writes, so its write-back starts at once.
 pub(super) struct WriteBack {
     file: File,
-    wanted: Arc<AtomicBool>,
-    /// End of what was left in memory or is being written back.
+    enabled: Arc<AtomicBool>,
+    /// End of the range that was left in memory, or whose write-back was started.
     start: u64,
 }
 
 impl WriteBack {
-    /// Wraps a file. What is written while `wanted` is set is written back at once.
-    pub(super) fn new(file: File, wanted: &Arc<AtomicBool>) -> Self {
+    /// Wraps a file. Write-back of a write starts early if `enabled` is set at that moment.
+    pub(super) fn new(file: File, enabled: &Arc<AtomicBool>) -> Self {
         Self {
             file,
-            wanted: Arc::clone(wanted),
+            enabled: Arc::clone(enabled),
             start: 0,
         }
     }
@@ -36,28 +37,28 @@ impl WriteBack {
         self.file
     }
 
-    /// Notes that bytes were written up to an offset. They come in ascending order, but for the
-    /// tables at the very end.
-    fn wrote(&mut self, end: u64) {
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        if wanted && end >= self.start.saturating_add(PART_LEN) {
+    /// Records a write up to the offset `end`. Writes come in ascending order, except for the
+    /// tables at the end of a build.
+    fn record_write(&mut self, end: u64) {
+        let enabled = self.enabled.load(Ordering::Relaxed);
+        if enabled && end >= self.start.saturating_add(INTERVAL) {
             start_write_back(&self.file, self.start, end - self.start);
             self.start = end;
         }
-        if !wanted {
+        if !enabled {
             self.start = end;
         }
     }
 }
 
-/// Starts write-back of a range, without waiting: `POSIX_FADV_DONTNEED` does that on Linux
-/// (`generic_fadvise`). Pages that are being written stay in memory.
+/// Starts write-back of a range and returns at once, as `POSIX_FADV_DONTNEED` does on Linux
+/// (`generic_fadvise`). Pages under write-back stay in memory.
 #[cfg(target_os = "linux")]
 fn start_write_back(file: &File, start: u64, len: u64) {
     use std::num::NonZeroU64;
 
     use rustix::fs::{Advice, fadvise};
-    // It is advice. Where it is not taken, the fsync takes longer.
+    // If the advice is ignored, the fsync takes longer.
     let _ = fadvise(file, start, NonZeroU64::new(len), Advice::DontNeed);
 }
 
@@ -71,7 +72,7 @@ impl Output for WriteBack {
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         Output::write_at(&mut self.file, bytes, offset)?;
-        self.wrote(offset + bytes.len() as u64);
+        self.record_write(offset + bytes.len() as u64);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
-//! A directory of the host, and nothing else of it: whatever names and symlinks an image has, files are made inside.
+//! File operations that cannot leave a directory, whatever names and symlinks an image has.
 //!
-//! On Unix each component of a path is opened on its own, relative to the one before, and never through a symlink; files are
-//! made where nothing is yet. Elsewhere there are no symlinks that could lead anywhere: they are not made.
+//! On Unix, each component of a path is opened relative to the one before, and never through a
+//! symlink. Files are only created, never replaced. On other systems symlinks are not created at
+//! all, so none can lead out.
 
 #[cfg(not(unix))]
 mod portable;
@@ -11,19 +12,20 @@ mod unix;
 use std::io;
 
 #[cfg(not(unix))]
-pub(super) use portable::{Directory, Root};
+pub(super) use portable::{ConfinedDirectory, ConfinedRoot};
 #[cfg(unix)]
-pub(super) use unix::{Directory, Root};
+pub(super) use unix::{ConfinedDirectory, ConfinedRoot};
 
-/// Refuses what is not the name of an entry. An image that was read holds no such name; this needs no trust in that.
-fn check(name: &[u8]) -> io::Result<()> {
+/// Checks that `name` can be the name of an entry. The reader of images accepts no other names;
+/// this check does not rely on it.
+fn check_name(name: &[u8]) -> io::Result<()> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         return Err(io::ErrorKind::InvalidFilename.into());
     }
     Ok(())
 }
 
-/// The path of an entry of a directory, whose path is below the root too.
+/// Returns the path of an entry of a directory. Both paths are relative to the root.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     match directory {
         b"" => name.to_vec(),
@@ -31,7 +33,7 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The components of a path below the root, in which `/` separates names; that of the root has none.
+/// Returns the names in a path relative to the root, separated by `/`. The root has none.
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Why the tree of a disk image cannot be exported.
+//! Errors of exporting the tree of a disk image.
 
 use std::fmt;
 use std::io;
@@ -8,34 +8,34 @@ use ext4::ReadError;
 
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use oci::host::{Untrusted, kind_of, make_directory_of};
+use oci::host::{Untrusted, io_error_kind, mkdir_hint};
 
-/// A stage that could not be made. Nothing of it is left.
+/// Error of creating a stage. Nothing of the stage is left.
 #[derive(Debug, thiserror::Error)]
 #[error("could not export the tree of the image to {}", .target.display())]
 pub struct StageError {
-    /// The directory that was asked for.
+    /// Directory that was asked for.
     pub target: PathBuf,
-    /// Why not.
+    /// Reason.
     #[source]
     pub reason: StageReason,
 }
 
-/// Why a stage could not be made.
+/// Reason why a stage could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StageReason {
-    /// Something is there already.
+    /// The directory or its mtree file exists.
     #[error("{} exists", .0.display())]
     Exists(PathBuf),
-    /// The directory or the file beside it could not be begun or named.
+    /// The directory or its mtree file could not be created or renamed.
     #[error("could not {action} {}", .path.display())]
     Target {
-        /// What was tried.
+        /// Step that failed.
         action: TargetAction,
-        /// With what.
+        /// Path of the directory or the mtree file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
@@ -44,59 +44,59 @@ pub enum StageReason {
     Read {
         /// Path in the image.
         path: String,
-        /// Why not.
+        /// Error of the reader.
         #[source]
         source: ReadError,
     },
-    /// A file could not be made.
+    /// A file of the stage could not be created or written.
     #[error("could not write {path:?}")]
     Write {
         /// Path in the image.
         path: String,
-        /// Why not.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
-    /// Two names of the image are the same name there.
-    #[error("{path:?} and {other:?} are one name on the file system there")]
+    /// Two names in the image are one name on the host's file system.
+    #[error("{path:?} and {other:?} are the same name on the file system of the stage")]
     SameName {
         /// Path in the image.
         path: String,
-        /// Path in the image of the other one.
+        /// Path in the image of the entry that already has the name.
         other: String,
     },
-    /// A name that no file can have there.
-    #[error("{path:?} is no name for a file on this system")]
+    /// The host's file system does not allow a name.
+    #[error("{path:?} is not a valid file name on this system")]
     Name {
         /// Path in the image.
         path: String,
     },
-    /// A directory has more than one name, which no sound file system has.
-    #[error("the directory {path:?} of the image is also elsewhere in it")]
+    /// A directory has more than one name, which ext4 forbids.
+    #[error("the directory {path:?} of the image has a second name")]
     SecondDirectory {
         /// Path in the image.
         path: String,
     },
-    /// It was cancelled.
+    /// The export was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
 }
 
-/// Step in making a stage at its path.
+/// Step in creating a stage at its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetAction {
-    /// Making a directory beside the path.
+    /// Creating the temporary directory or file beside the path.
     Begin,
-    /// Giving what is complete its name.
+    /// Renaming the complete directory or file to its path.
     Name,
 }
 
 impl fmt::Display for TargetAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Begin => "make a directory beside",
-            Self::Name => "name",
+            Self::Begin => "create a temporary file or directory beside",
+            Self::Name => "rename a temporary file or directory to",
         })
     }
 }
@@ -124,7 +124,7 @@ impl Failure for StageReason {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Exists(_) => ErrorKind::Conflict,
-            Self::Target { source, .. } | Self::Write { source, .. } => kind_of(source),
+            Self::Target { source, .. } | Self::Write { source, .. } => io_error_kind(source),
             Self::Read { source, .. } => source.kind(),
             Self::SameName { .. } | Self::Name { .. } => ErrorKind::Unsupported,
             Self::SecondDirectory { .. } => ErrorKind::Permanent,
@@ -133,26 +133,26 @@ impl Failure for StageReason {
     }
 
     fn hint(&self) -> Option<Hint> {
-        let name_directory = || Hint::from("name a directory").with(Setting::Stage);
+        let choose_directory = || Hint::from("choose a directory").with(Setting::Stage);
         match self {
             Self::Exists(path) => {
-                let advice = format!("remove {}, or name another directory", path.display());
+                let advice = format!("remove {}, or choose another directory", path.display());
                 Some(
                     Hint::from(advice)
                         .with(Setting::Stage)
-                        .and(": a stage replaces nothing"),
+                        .and(": a stage does not replace anything"),
                 )
             }
-            Self::Target { path, source, .. } => match (Untrusted::of(source), source.kind()) {
+            Self::Target { path, source, .. } => match (Untrusted::from_error(source), source.kind()) {
                 (Some(refusal), _) => refusal.output_hint(),
-                (None, io::ErrorKind::NotFound) => Some(make_directory_of(path)),
-                (None, io::ErrorKind::PermissionDenied) => Some(name_directory().and(" where you can write")),
+                (None, io::ErrorKind::NotFound) => Some(mkdir_hint(path)),
+                (None, io::ErrorKind::PermissionDenied) => Some(choose_directory().and(" that you can write to")),
                 (None, kind) => Hint::on_write(kind),
             },
             Self::Write { source, .. } => Hint::on_write(source.kind()),
             Self::SameName { .. } | Self::Name { .. } => Some(
-                name_directory()
-                    .and(" on a file system that takes all names of Linux, or look into the image")
+                choose_directory()
+                    .and(" on a file system that allows all Linux file names, or look into the image")
                     .with(Setting::Inspect),
             ),
             Self::Read { .. } | Self::SecondDirectory { .. } | Self::Cancelled(_) => None,

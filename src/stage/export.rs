@@ -1,4 +1,4 @@
-//! From a disk image to a directory.
+//! Export of the tree of a disk image to a directory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -10,41 +10,44 @@ use ext4::{FileType, ReadAt, ReadError, Reader, Xattrs};
 use sha2::{Digest as _, Sha256};
 
 use super::StageReason;
-use super::confined::{Directory, Root, join};
+use super::confined::{ConfinedDirectory, ConfinedRoot, join};
 use super::mtree;
 use super::zeros::write_sparsely;
 use layer::cancel::Cancel;
 
-/// Bytes that are copied at once.
+/// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
-/// Most bytes of holes of a file that are hashed, and of all files together, so that what takes no room takes no time.
+/// Maximum number of bytes of holes that are hashed in one file, so that a sparse file costs no
+/// time.
 const MAX_HASHED_HOLES: u64 = 4 << 30;
+/// Maximum number of bytes of holes that are hashed over all files.
 const MAX_HASHED_HOLES_IN_ALL: u64 = 64 << 30;
 
-/// How much of an image a directory is to hold.
+/// Extent to which an exported directory reproduces the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fidelity {
-    /// All that this user can make and set.
+    /// Everything that the current user can create and set.
     Full,
-    /// Names, contents, targets and hard links of files, readable and writable for this user, but no devices.
+    /// Names, contents, symlink targets and hard links, readable and writable for the current user.
+    /// No devices, and no other metadata.
     Content,
 }
 
-/// An export on its way.
+/// An export in progress.
 pub(super) struct Exporter<'a, R, W> {
     reader: &'a Reader<R>,
-    root: &'a Root,
+    root: &'a ConfinedRoot,
     fidelity: Fidelity,
-    specification: Option<W>,
+    mtree: Option<W>,
     cancel: &'a Cancel,
-    /// Directories whose entries are not made yet, the next one last.
-    pending: Vec<Found>,
-    /// Directories that are made, parents before their children.
-    made: Vec<Found>,
-    /// Numbers of both.
-    seen: HashSet<u32>,
-    /// Inodes with more than one name, by number.
-    linked: HashMap<u32, Linked>,
+    /// Directories whose entries have not been exported yet; the next one is last.
+    pending: Vec<SourceDirectory>,
+    /// Directories whose entries have been exported, parents before their children.
+    created: Vec<SourceDirectory>,
+    /// Inode numbers of `pending` and `created` directories.
+    visited: HashSet<u32>,
+    /// First name of each inode with hard links, by inode number.
+    first_links: HashMap<u32, FirstLink>,
     /// Bytes of holes that may still be hashed.
     hashable_holes: u64,
     buffer: Vec<u8>,
@@ -52,98 +55,104 @@ pub(super) struct Exporter<'a, R, W> {
 
 /// A directory of the image.
 #[derive(Clone)]
-struct Found {
-    /// Names from below the root on, with `/` between them.
+struct SourceDirectory {
+    /// Path relative to the root, with `/` between names.
     path: Rc<[u8]>,
     inode: Rc<Inode>,
 }
 
-/// What the first name of an inode became.
-struct Linked {
+/// The first exported name of an inode with hard links.
+struct FirstLink {
     directory: Rc<[u8]>,
     name: Box<[u8]>,
-    is_made: bool,
+    created: bool,
     digest: Option<String>,
 }
 
 impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
-    /// An export into an empty directory; with a file for the specification (mtree) of it all.
+    /// Prepares an export into an empty directory. Writes an mtree description if `mtree` is
+    /// `Some`.
     pub(super) fn new(
         reader: &'a Reader<R>,
-        root: &'a Root,
+        root: &'a ConfinedRoot,
         fidelity: Fidelity,
-        specification: Option<W>,
+        mtree: Option<W>,
         cancel: &'a Cancel,
     ) -> Self {
         Self {
             reader,
             root,
             fidelity,
-            specification,
+            mtree,
             cancel,
             pending: Vec::new(),
-            made: Vec::new(),
-            seen: HashSet::new(),
-            linked: HashMap::new(),
+            created: Vec::new(),
+            visited: HashSet::new(),
+            first_links: HashMap::new(),
             hashable_holes: MAX_HASHED_HOLES_IN_ALL,
             buffer: vec![0; CHUNK],
         }
     }
 
-    /// Makes all there is.
+    /// Exports the whole tree.
     pub(super) fn run(mut self) -> Result<(), StageReason> {
-        let inode = self.reader.root().map_err(read(b""))?;
-        if let Some(out) = &mut self.specification {
-            mtree::begin(out).map_err(write(b""))?;
+        let inode = self.reader.root().map_err(read_error(b""))?;
+        if let Some(out) = &mut self.mtree {
+            mtree::write_header(out).map_err(write_error(b""))?;
         }
-        let xattrs = self.reader.xattrs(&inode).map_err(read(b""))?;
-        self.specify(b"", &inode, None, None, &xattrs)?;
-        self.found_directory(Rc::from(&b""[..]), inode)?;
+        let xattrs = self.reader.xattrs(&inode).map_err(read_error(b""))?;
+        self.write_mtree_entry(b"", &inode, None, None, &xattrs)?;
+        self.queue_directory(Rc::from(&b""[..]), inode)?;
         while let Some(directory) = self.pending.pop() {
-            self.fill(&directory)?;
-            self.made.push(directory);
+            self.export_entries(&directory)?;
+            self.created.push(directory);
         }
         if self.fidelity == Fidelity::Full {
-            // What is made in a directory changes its times, and may be all that ever can be: so the last is the first.
-            for Found { path, inode } in self.made.iter().rev() {
+            // Creating an entry changes the times of its directory, and a directory's mode may
+            // forbid creating entries: so directories get their metadata last, deepest first.
+            for SourceDirectory { path, inode } in self.created.iter().rev() {
                 self.cancel.check()?;
-                let xattrs = self.reader.xattrs(inode).map_err(read(path))?;
-                let describe = || self.root.directory(path)?.describe_itself(inode, &xattrs);
-                describe().map_err(write(path))?;
+                let xattrs = self.reader.xattrs(inode).map_err(read_error(path))?;
+                let describe = || self.root.directory(path)?.set_own_metadata(inode, &xattrs);
+                describe().map_err(write_error(path))?;
             }
         }
-        if let Some(mut out) = self.specification {
-            out.flush().map_err(write(b""))?;
+        if let Some(mut out) = self.mtree {
+            out.flush().map_err(write_error(b""))?;
         }
         Ok(())
     }
 
-    fn found_directory(&mut self, path: Rc<[u8]>, inode: Inode) -> Result<(), StageReason> {
-        if !self.seen.insert(inode.ino.get()) {
-            return Err(StageReason::SecondDirectory { path: printable(&path) });
+    fn queue_directory(&mut self, path: Rc<[u8]>, inode: Inode) -> Result<(), StageReason> {
+        if !self.visited.insert(inode.ino.get()) {
+            return Err(StageReason::SecondDirectory {
+                path: display_path(&path),
+            });
         }
         let inode = Rc::new(inode);
-        self.pending.push(Found { path, inode });
+        self.pending.push(SourceDirectory { path, inode });
         Ok(())
     }
 
-    /// Makes the entries of a directory.
-    fn fill(&mut self, found: &Found) -> Result<(), StageReason> {
-        let directory = self.root.directory(&found.path).map_err(write(&found.path))?;
-        let entries = self.reader.read_dir(&found.inode).map_err(read(&found.path))?;
+    /// Exports the entries of a directory, and queues its subdirectories.
+    fn export_entries(&mut self, parent: &SourceDirectory) -> Result<(), StageReason> {
+        let directory = self.root.directory(&parent.path).map_err(write_error(&parent.path))?;
+        let entries = self.reader.read_dir(&parent.inode).map_err(read_error(&parent.path))?;
         let mut subdirectories = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             self.cancel.check()?;
-            let path: Rc<[u8]> = join(&found.path, &entry.name).into();
-            let inode = self.reader.inode(entry.ino).map_err(read(&path))?;
-            let made = self.make(&directory, found, &path, &entry.name, &inode);
+            let path: Rc<[u8]> = join(&parent.path, &entry.name).into();
+            let inode = self.reader.inode(entry.ino).map_err(read_error(&path))?;
+            let made = self.export_entry(&directory, parent, &path, &entry.name, &inode);
             made.map_err(|reason| match reason {
                 StageReason::Write { source, path } if source.kind() == io::ErrorKind::AlreadyExists => {
                     let others = entries[..index].iter().map(|entry| &*entry.name);
-                    let other = others.into_iter().find(|other| directory.are_same(other, &entry.name));
+                    let other = others
+                        .into_iter()
+                        .find(|other| directory.is_same_entry(other, &entry.name));
                     let other = other.map_or_else(
                         || "another name in the same directory".to_owned(),
-                        |other| printable(&join(&found.path, other)),
+                        |other| display_path(&join(&parent.path, other)),
                     );
                     StageReason::SameName { path, other }
                 }
@@ -157,68 +166,71 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
             }
         }
         for (path, inode) in subdirectories.into_iter().rev() {
-            self.found_directory(path, inode)?;
+            self.queue_directory(path, inode)?;
         }
         Ok(())
     }
 
-    /// Makes what a name leads to, and describes it. Of directories nothing is set yet.
-    fn make(
+    /// Exports an entry and appends its mtree line. The metadata of a directory is set by `run`.
+    fn export_entry(
         &mut self,
-        directory: &Directory,
-        parent: &Found,
+        directory: &ConfinedDirectory,
+        parent: &SourceDirectory,
         path: &[u8],
         name: &[u8],
         inode: &Inode,
     ) -> Result<(), StageReason> {
-        let xattrs = self.reader.xattrs(inode).map_err(read(path))?;
+        let xattrs = self.reader.xattrs(inode).map_err(read_error(path))?;
         let target = match inode.file_type {
-            FileType::Symlink => Some(self.reader.read_link(inode).map_err(read(path))?),
+            FileType::Symlink => Some(self.reader.read_link(inode).map_err(read_error(path))?),
             _ => None,
         };
         let is_linked = inode.file_type != FileType::Directory && inode.links > 1;
         let mut digest = None;
-        if let Some(first) = self.linked.get(&inode.ino.get()).filter(|_| is_linked) {
-            // What copies a directory may take two names of a symlink for two symlinks.
+        if let Some(first) = self.first_links.get(&inode.ino.get()).filter(|_| is_linked) {
+            // mke2fs, which copies the directory with this fidelity, takes two names of a symlink
+            // for two symlinks.
             let is_wanted = self.fidelity == Fidelity::Full || inode.file_type != FileType::Symlink;
-            if first.is_made && is_wanted {
+            if first.created && is_wanted {
                 let link = || directory.make_link(name, &self.root.directory(&first.directory)?, &first.name);
-                link().map_err(write(path))?;
+                link().map_err(write_error(path))?;
             }
             digest.clone_from(&first.digest);
         } else {
-            let is_made = match (inode.file_type, &target) {
+            let created = match (inode.file_type, &target) {
                 (FileType::Directory, _) => directory.make_directory(name).map(|()| true),
                 (FileType::Symlink, Some(target)) => directory.make_symlink(name, target),
                 (FileType::RegularFile, _) => {
-                    let mut file = directory.make_file(name).map_err(write(path))?;
+                    let mut file = directory.make_file(name).map_err(write_error(path))?;
                     digest = self.copy(path, inode, &mut file)?;
                     Ok(true)
                 }
-                // So that it makes no difference who exports.
+                // Without devices, the result is the same for root and other users.
                 (FileType::CharacterDevice | FileType::BlockDevice, _) if self.fidelity == Fidelity::Content => {
                     Ok(false)
                 }
                 _ => directory.make_special(name, inode.file_type, inode.device),
             };
-            let is_made = is_made.map_err(write(path))?;
-            if is_made && inode.file_type != FileType::Directory && self.fidelity == Fidelity::Full {
-                directory.describe(name, inode, &xattrs).map_err(write(path))?;
+            let created = created.map_err(write_error(path))?;
+            if created && inode.file_type != FileType::Directory && self.fidelity == Fidelity::Full {
+                directory
+                    .set_metadata(name, inode, &xattrs)
+                    .map_err(write_error(path))?;
             }
             if is_linked {
-                let first = Linked {
+                let first = FirstLink {
                     directory: Rc::clone(&parent.path),
                     name: name.into(),
-                    is_made,
+                    created,
                     digest: digest.clone(),
                 };
-                self.linked.insert(inode.ino.get(), first);
+                self.first_links.insert(inode.ino.get(), first);
             }
         }
-        self.specify(path, inode, target.as_deref(), digest.as_deref(), &xattrs)
+        self.write_mtree_entry(path, inode, target.as_deref(), digest.as_deref(), &xattrs)
     }
 
-    fn specify(
+    fn write_mtree_entry(
         &mut self,
         path: &[u8],
         inode: &Inode,
@@ -226,23 +238,24 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
         digest: Option<&str>,
         xattrs: &Xattrs,
     ) -> Result<(), StageReason> {
-        let Some(out) = &mut self.specification else {
+        let Some(out) = &mut self.mtree else {
             return Ok(());
         };
-        let facts = mtree::Facts { target, digest, xattrs };
-        mtree::entry(out, path, inode, &facts).map_err(write(path))
+        let details = mtree::MtreeDetails { target, digest, xattrs };
+        mtree::write_entry(out, path, inode, &details).map_err(write_error(path))
     }
 
-    /// Copies content but what is zeros, and returns its SHA-256 if somebody wants to know.
+    /// Copies the content of a file without its zeros. Returns its SHA-256 if there is an mtree
+    /// file and the file does not have too many holes.
     fn copy(&mut self, path: &[u8], inode: &Inode, file: &mut File) -> Result<Option<String>, StageReason> {
-        let ranges = self.reader.data(inode).map_err(read(path))?;
+        let ranges = self.reader.data(inode).map_err(read_error(path))?;
         let holes = inode.size - ranges.iter().map(|range| range.len).sum::<u64>();
         let mut hash = None;
-        if self.specification.is_some() && holes <= MAX_HASHED_HOLES.min(self.hashable_holes) {
+        if self.mtree.is_some() && holes <= MAX_HASHED_HOLES.min(self.hashable_holes) {
             self.hashable_holes -= holes;
             hash = Some(Sha256::new());
         }
-        file.set_len(inode.size).map_err(write(path))?;
+        file.set_len(inode.size).map_err(write_error(path))?;
         let mut end = 0;
         for range in ranges {
             self.hash_zeros(&mut hash, range.start - end)?;
@@ -251,11 +264,11 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
                 self.cancel.check()?;
                 let len = usize::try_from(range.len - done).unwrap_or(CHUNK).min(CHUNK);
                 let chunk = &mut self.buffer[..len];
-                self.reader.read_data(&range, done, chunk).map_err(read(path))?;
+                self.reader.read_data(&range, done, chunk).map_err(read_error(path))?;
                 if let Some(hash) = &mut hash {
                     hash.update(&*chunk);
                 }
-                write_sparsely(file, range.start + done, chunk).map_err(write(path))?;
+                write_sparsely(file, range.start + done, chunk).map_err(write_error(path))?;
                 done += len as u64;
             }
             end = range.start + range.len;
@@ -288,21 +301,21 @@ fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A path of the image for people.
-fn printable(path: &[u8]) -> String {
+/// Returns an absolute path in the image as text for messages.
+fn display_path(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
-fn read(path: &[u8]) -> impl FnOnce(ReadError) -> StageReason {
+fn read_error(path: &[u8]) -> impl FnOnce(ReadError) -> StageReason {
     move |source| StageReason::Read {
-        path: printable(path),
+        path: display_path(path),
         source,
     }
 }
 
-fn write(path: &[u8]) -> impl FnOnce(io::Error) -> StageReason {
+fn write_error(path: &[u8]) -> impl FnOnce(io::Error) -> StageReason {
     move |source| StageReason::Write {
-        path: printable(path),
+        path: display_path(path),
         source,
     }
 }
@@ -325,7 +338,7 @@ pub(super) mod tests {
         Formatter::new(Vec::new(), options).unwrap()
     }
 
-    /// An image with a directory in a directory, and a file in that.
+    /// Builds an image with a directory, a directory in it, and a file in that.
     pub(in crate::stage) fn image() -> Vec<u8> {
         let mut formatter = formatter();
         let mut tree = Tree::default();
@@ -342,7 +355,7 @@ pub(super) mod tests {
 
     fn export(image: &[u8], directory: &TempDir, cancelled: bool) -> Result<String, StageReason> {
         let reader = Reader::open(Cursor::new(image)).unwrap();
-        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let root = ConfinedRoot::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let cancel = Cancel::new();
         if cancelled {
@@ -353,7 +366,7 @@ pub(super) mod tests {
         Ok(String::from_utf8(specification).unwrap())
     }
 
-    /// Gives a block of a directory, which begins with the entry `.`, the right checksum again.
+    /// Corrects the checksum of a directory block that begins with the entry `.`.
     fn seal_directory(block: &mut [u8]) {
         let (covered, tail) = block.split_at_mut(4096 - 12);
         let sum = [&[7; 16], &covered[..4], &[0; 4], covered]
@@ -363,7 +376,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_directory_in_itself_is_refused() {
+    fn a_directory_that_contains_itself_is_refused() {
         let directory = TempDir::new().unwrap();
         let mut image = image();
         let sound = export(&image, &directory, false).unwrap();
@@ -373,19 +386,20 @@ pub(super) mod tests {
         );
 
         let name = image.windows(15).position(|name| name == b"inner-directory").unwrap();
-        // The number before the length of the entry, that of the name, and the type: now it is the root's.
+        // The inode number is 8 bytes before the name: entry length, name length and type lie
+        // between. Now the entry names the root.
         image[name - 8..name - 4].copy_from_slice(&2_u32.to_le_bytes());
         seal_directory(&mut image[name / 4096 * 4096..][..4096]);
         let directory = TempDir::new().unwrap();
         let error = export(&image, &directory, false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the directory \"/outer-directory/inner-directory\" of the image is also elsewhere in it"
+            "the directory \"/outer-directory/inner-directory\" of the image has a second name"
         );
     }
 
     #[test]
-    fn what_is_in_the_way_is_not_replaced() {
+    fn an_existing_file_is_not_replaced() {
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("outer-directory"), "precious").unwrap();
         let error = export(&image(), &directory, false).unwrap_err();
@@ -397,13 +411,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn whoever_asks_to_stop_is_heard() {
+    fn a_cancelled_export_fails() {
         let error = export(&image(), &TempDir::new().unwrap(), true).unwrap_err();
         assert!(matches!(error, StageReason::Cancelled(_)), "{error}");
     }
 
     #[test]
-    fn holes_are_hashed_as_long_as_they_are_not_too_many() {
+    fn holes_are_hashed_up_to_the_limit() {
         let mut formatter = formatter();
         let mut tree = Tree::default();
         for (name, len) in [
@@ -419,7 +433,7 @@ pub(super) mod tests {
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
         let reader = Reader::open(Cursor::new(&image)).unwrap();
-        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let root = ConfinedRoot::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let cancel = Cancel::new();
         let out = Some(&mut specification);

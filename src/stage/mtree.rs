@@ -1,23 +1,25 @@
-//! A tree in words: mtree(5), as mtree(8) of the BSDs, libarchive (bsdtar) and go-mtree read it.
+//! Description of a tree in the format of mtree(5), as read by mtree(8) of the BSDs, libarchive
+//! (bsdtar) and go-mtree.
 //!
-//! One line for each path, parents first, beginning with `.`: names and targets are encoded as vis(3) does with
-//! `VIS_OCTAL`, so that a line has printable ASCII and single spaces alone. Its keywords:
+//! Each path has one line that begins with `.`; parents come first. Names and targets are encoded
+//! like vis(3) with `VIS_OCTAL`, so a line consists of printable ASCII and single spaces. Keywords:
 //!
 //! | keyword | |
 //! |---|---|
 //! | `type` | `file`, `dir`, `link`, `char`, `block`, `fifo` or `socket` |
 //! | `mode` | permission, setuid, setgid and sticky bits, in octal |
 //! | `uid`, `gid`, `nlink` | as numbers |
-//! | `size` | of files, in bytes |
+//! | `size` | size of a regular file in bytes |
 //! | `time` | last change of the content: seconds since 1970, rounded down, and nine digits of nanoseconds |
 //! | `link` | target of a symlink |
 //! | `device` | `native,<major>,<minor>` |
-//! | `sha256digest` | of the content of files, holes included; not there for a file with more than 4 GiB of holes, or with more than is left of 64 GiB in all |
-//! | `tags` | `inode<number>`, of all but directories that have more than one name: hard links have the same one |
+//! | `sha256digest` | SHA-256 of the content of a regular file, holes included; omitted for a file with more than 4 GiB of holes, and once 64 GiB of holes are hashed in total |
+//! | `tags` | `inode<number>` for hard links: all names of one inode have the same tag |
 //! | `xattr.<name>` | value of an extended attribute in base64 |
 //!
-//! Mtree(5) has no extended attributes. This is go-mtree's extension, which libarchive warns of and mtree(8) refuses. For them,
-//! `sed 's/ xattr[.][^ ]*//g'` takes it out of a file.
+//! mtree(5) has no keyword for extended attributes. `xattr.` is an extension of go-mtree;
+//! libarchive warns about it, and mtree(8) rejects it. `sed 's/ xattr[.][^ ]*//g'` removes it from
+//! a file.
 
 use std::io::{self, Write};
 
@@ -26,8 +28,8 @@ use base64::engine::general_purpose::STANDARD;
 use ext4::read::Inode;
 use ext4::{FileType, Xattrs};
 
-/// What a line says besides what the inode does.
-pub(super) struct Facts<'a> {
+/// Data of an entry that is not in its inode.
+pub(super) struct MtreeDetails<'a> {
     /// Target of a symlink.
     pub(super) target: Option<&'a [u8]>,
     /// SHA-256 of the content of a file.
@@ -35,17 +37,23 @@ pub(super) struct Facts<'a> {
     pub(super) xattrs: &'a Xattrs,
 }
 
-/// Begins a specification.
-pub(super) fn begin(out: &mut impl Write) -> io::Result<()> {
+/// Writes the first line of an mtree file.
+pub(super) fn write_header(out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"#mtree\n")
 }
 
-/// Describes what is at a path, which is relative, without a `.` before it; that of the root is empty.
-pub(super) fn entry(out: &mut impl Write, path: &[u8], inode: &Inode, facts: &Facts<'_>) -> io::Result<()> {
+/// Writes the line of an entry. `path` is relative to the root and does not begin with `.`; the
+/// root has an empty path.
+pub(super) fn write_entry(
+    out: &mut impl Write,
+    path: &[u8],
+    inode: &Inode,
+    details: &MtreeDetails<'_>,
+) -> io::Result<()> {
     let mut line = b".".to_vec();
     if !path.is_empty() {
         line.push(b'/');
-        vis(path, &mut line);
+        push_vis_encoded(path, &mut line);
     }
     let kind = match inode.file_type {
         FileType::Directory => "dir",
@@ -70,31 +78,32 @@ pub(super) fn entry(out: &mut impl Write, path: &[u8], inode: &Inode, facts: &Fa
         inode.modified.seconds(),
         inode.modified.nanoseconds()
     )?;
-    if let Some(target) = facts.target {
+    if let Some(target) = details.target {
         line.extend(b" link=");
-        vis(target, &mut line);
+        push_vis_encoded(target, &mut line);
     }
     if let Some(device) = inode.device {
         write!(line, " device=native,{},{}", device.major, device.minor)?;
     }
-    if let Some(digest) = facts.digest {
+    if let Some(digest) = details.digest {
         write!(line, " sha256digest={digest}")?;
     }
     if inode.file_type != FileType::Directory && inode.links > 1 {
         write!(line, " tags=inode{}", inode.ino.get())?;
     }
-    for (name, value) in facts.xattrs.iter() {
+    for (name, value) in details.xattrs.iter() {
         line.extend(b" xattr.");
-        vis(name, &mut line);
+        push_vis_encoded(name, &mut line);
         write!(line, "={}", STANDARD.encode(value))?;
     }
     line.push(b'\n');
     out.write_all(&line)
 }
 
-/// Appends bytes as vis(3) writes them: `\` and three octal digits for all that some reader of mtree(5) takes for something
-/// else (space, `#`, `=`, `\` and the characters of glob(7)) and all that is not printable ASCII.
-fn vis(bytes: &[u8], line: &mut Vec<u8>) {
+/// Appends bytes in the encoding of vis(3). Bytes that are not printable ASCII, and those that a
+/// reader of mtree(5) may interpret (space, `#`, `=`, `\` and the characters of glob(7)), become
+/// `\` and three octal digits.
+fn push_vis_encoded(bytes: &[u8], line: &mut Vec<u8>) {
     for &byte in bytes {
         if byte.is_ascii_graphic() && !b"\\#=*?[]\"'`$".contains(&byte) {
             line.push(byte);
@@ -111,10 +120,10 @@ mod tests {
     #[test]
     fn any_name_is_one_word_of_printable_ascii() {
         let mut line = Vec::new();
-        vis(b"a b\n#c=\\\xff\x00*~", &mut line);
+        push_vis_encoded(b"a b\n#c=\\\xff\x00*~", &mut line);
         assert_eq!(line, br"a\040b\012\043c\075\134\377\000\052~");
         let mut line = Vec::new();
-        vis(&(0..=255).collect::<Vec<_>>(), &mut line);
+        push_vis_encoded(&(0..=255).collect::<Vec<_>>(), &mut line);
         assert!(line.iter().all(u8::is_ascii_graphic));
     }
 }

@@ -1,12 +1,12 @@
-//! Files of the host without zeros.
+//! Sparse writing of files on the host.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Zeros are left out in pieces of this size, in bytes.
+/// Unit in bytes in which zeros are skipped.
 const PAGE: usize = 4096;
 
-/// Writes all but pages of zeros, which are there already.
+/// Writes bytes at an offset, and skips pages of zeros. The file must already read as zeros there.
 pub(crate) fn write_sparsely(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut start = 0;
     while start < bytes.len() {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_of_zeros_are_left_out_wherever_they_are() {
+    fn skipped_pages_of_zeros_read_as_zeros() {
         let mut content = vec![0; 5 * PAGE + 100];
         content[PAGE + 5] = 1;
         content[2 * PAGE] = 2;

@@ -209,7 +209,7 @@ fn an_image_that_cannot_boot_says_what_to_do() {
             vec!["--exec", "x"],
             "not_found",
             "/bin/sh",
-            "leave --exec away",
+            "omit --exec",
         ),
         (
             vec![not_executable],
@@ -217,7 +217,7 @@ fn an_image_that_cannot_boot_says_what_to_do() {
             vec!["--exec", "x"],
             "not_found",
             "/bin/sh",
-            "leave --exec away",
+            "omit --exec",
         ),
         (
             vec![passwd.clone()],

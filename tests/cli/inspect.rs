@@ -235,7 +235,7 @@ fn each_failure_of_a_copy_says_what_to_do() {
         ("/loop", &file, "too many symlinks", "ls"),
         ("/fifo", &file, "not a regular file", "ls"),
         ("/long", &missing, "could not write", "mkdir -p"),
-        ("/long", &outputs, "is a directory", "name a file in it"),
+        ("/long", &outputs, "is a directory", "choose a file in that directory"),
         ("/long", &below, "could not write", "name a file in a directory"),
     ] {
         let output = inspect(&scene, &["cp", path, to.to_str().unwrap()])
@@ -255,7 +255,7 @@ fn each_failure_of_a_copy_says_what_to_do() {
         let output = inspect(&scene, arguments).args(["--mode", "ax"]).output().unwrap();
         let error = failure(&output);
         assert!(
-            error["message"].as_str().unwrap().contains("could not look into"),
+            error["message"].as_str().unwrap().contains("could not inspect"),
             "{error}"
         );
         assert!(error["remediation"].as_str().is_some(), "{error}");

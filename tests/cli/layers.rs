@@ -49,25 +49,25 @@ fn entries_that_cannot_be_applied_are_named_with_a_reason_and_a_remedy() {
             vec![file("d/a"), Entry::hard_link("d", "d/a")],
             "permanent",
             "entry 2 \"d\", at byte 1024 of the tar: hard link to \"d/a\", which the link itself replaces",
-            "leave the entry out",
+            "omit the entry",
         ),
         (
             vec![file("d/.wh.")],
             "permanent",
-            "entry 1 \"d/.wh.\", at byte 0 of the tar: the whiteout \".wh.\" names nothing",
+            "entry 1 \"d/.wh.\", at byte 0 of the tar: the whiteout \".wh.\" does not name a file to hide",
             ".wh.<name",
         ),
         (
             vec![Entry::symlink("./", "/etc")],
             "permanent",
             "entry 1 \"./\", at byte 0 of the tar: the entry would replace the root",
-            "leave the entry out",
+            "omit the entry",
         ),
         (
             vec![Entry::symlink("a", "a"), file("a/f")],
             "permanent",
             "entry 2 \"a/f\", at byte 512 of the tar: more than 255 symlinks",
-            "circle",
+            "loop",
         ),
         (
             vec![file(&"n".repeat(300))],
@@ -82,13 +82,13 @@ fn entries_that_cannot_be_applied_are_named_with_a_reason_and_a_remedy() {
             }],
             "unsupported",
             "entry 1 \"dev/x\", at byte 0 of the tar: device 5000:1",
-            "change or leave out the entry",
+            "change or omit the entry",
         ),
         (
             vec![Entry::symlink("l", "")],
             "unsupported",
             "entry 1 \"l\", at byte 0 of the tar: a symlink target of 0 bytes",
-            "change or leave out the entry",
+            "change or omit the entry",
         ),
     ] {
         let tar = archive(&entries);
@@ -124,7 +124,7 @@ fn entries_that_cannot_be_read_are_named_with_a_reason_and_a_remedy() {
         (
             pax("uid", "abc"),
             "permanent",
-            "entry 1 \"f\", at byte 1024 of the tar: the uid \"abc\" is no number",
+            "entry 1 \"f\", at byte 1024 of the tar: the uid \"abc\" is not a number",
             "another tool",
         ),
         (
@@ -180,7 +180,7 @@ fn damage_is_told_from_tools_that_err() {
         (
             &checksum,
             "permanent",
-            "entry 2, at byte 2560 of the tar: no tar header",
+            "entry 2, at byte 2560 of the tar: wrong checksum of a tar header",
             "damaged before",
         ),
         (
@@ -192,7 +192,7 @@ fn damage_is_told_from_tools_that_err() {
         (
             b"<html>404 not found</html>",
             "permanent",
-            "no tar archive",
+            "not a tar archive",
             "tar archives",
         ),
         (&huge, "policy_denied", "entry 1 \"f\"", "--max-size-mib"),
@@ -211,5 +211,5 @@ fn damage_is_told_from_tools_that_err() {
     );
     let xz = b"\xfd7zXZ\0\0\x04";
     check(&tar, xz, "unsupported", "compressed with xz", "gzip or zstd");
-    check(&tar, &gzip(b""), "permanent", "diff_id", "contradicts itself");
+    check(&tar, &gzip(b""), "permanent", "diff_id", "contradict each other");
 }

@@ -73,7 +73,7 @@ fn what_is_left_out_of_a_layer_is_said() {
     assert_eq!(
         complaints(&output),
         [format!(
-            "warning: layer {digest}: ignored what follows the end of the archive"
+            "warning: layer {digest}: ignored data after the end of the archive"
         )]
     );
     json(stdout(&output));
@@ -109,7 +109,7 @@ fn media_types_that_lie_are_said() {
         assert_eq!(
             complaints(&output),
             [format!(
-                "warning: layer {digest}: is {said}, though its media type is {media_type}"
+                "warning: layer {digest}: is {said}, although its media type is {media_type}"
             )]
         );
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::scene::{Scene, json, microagent, names, stderr, stdout, tar};
 use support::single_image::{digest, gzip};
-use support::wait::is_soon;
+use support::wait::eventually;
 
 /// Bytes of zeros in one of the gzip members that all here is made of.
 const MEMBER: usize = 16 << 20;
@@ -63,7 +63,7 @@ fn await_output(child: &Child, directory: &Path) {
             .filter_map(|entry| fs::read_link(entry.path()).ok());
         open.any(|path| path.starts_with(directory))
     };
-    assert!(is_soon(is_open), "no output after a minute");
+    assert!(eventually(is_open), "no output after a minute");
 }
 
 fn send(signal: &str, child: &Child) {
@@ -414,7 +414,7 @@ fn a_signal_ends_every_command_that_waits() {
             assert_eq!(child.try_wait().unwrap(), None, "{arguments:?}");
             send(signal, &child);
             assert!(
-                is_soon(|| child.try_wait().unwrap().is_some()),
+                eventually(|| child.try_wait().unwrap().is_some()),
                 "{arguments:?} is deaf to {signal}"
             );
             let status = child.wait().unwrap();

@@ -11,7 +11,7 @@ use microagent::diff::{DiffOptions, DiffSection, diff};
 use serde_json::Value;
 use support::hostile::hostile_layout;
 use support::kernel::Mount;
-use support::oracles::{Oracles, compare, e2fsck};
+use support::oracles::{Oracles, compare_trees, e2fsck};
 use support::program::{latest, rootfs_build, sample, succeed};
 use support::unprivileged::Unprivileged;
 
@@ -49,8 +49,8 @@ fn assert_equal(native: &Path, made: &Path) {
     )
     .unwrap();
     let (native, made) = (Mount::read_only(native), Mount::read_only(made));
-    assert_eq!(compare(native.path(), made.path()), Ok(()));
-    assert_eq!(compare(made.path(), native.path()), Ok(()));
+    assert_eq!(compare_trees(native.path(), made.path()), Ok(()));
+    assert_eq!(compare_trees(made.path(), native.path()), Ok(()));
     native.unmount();
     made.unmount();
 }
@@ -114,7 +114,7 @@ fn a_stage_and_the_provenance_come_from_the_image_that_mke2fs_made() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mount = Mount::read_only(&image);
     assert_eq!(
-        compare(mount.path(), Path::new(report["stage_dir"].as_str().unwrap())),
+        compare_trees(mount.path(), Path::new(report["stage_dir"].as_str().unwrap())),
         Ok(())
     );
     mount.unmount();
@@ -201,7 +201,7 @@ fn what_goes_wrong_with_e2fsprogs_is_said() {
         assert_eq!(error["kind"], kind, "{error}");
         let advice = error["remediation"].as_str().unwrap();
         assert!(
-            advice.contains("leave --mke2fs away") || kind == "resource_exhausted",
+            advice.contains("omit --mke2fs") || kind == "resource_exhausted",
             "{error}"
         );
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use support::hostile::hostile_layout;
 use support::kernel::Mount;
-use support::oracles::{Oracles, compare, e2fsck};
+use support::oracles::{Oracles, compare_trees, e2fsck};
 use support::program::{latest, rootfs_build, sample, succeed};
 use support::unprivileged::Unprivileged;
 
@@ -35,7 +35,7 @@ fn stage_equals_image(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
     assert_eq!(e2fsck(&image), Ok(()));
     let stage = oracles.scratch().join("image.ext4.stage");
     let mount = Mount::read_only(&image);
-    assert_eq!(compare(mount.path(), &stage), Ok(()));
+    assert_eq!(compare_trees(mount.path(), &stage), Ok(()));
     mount.unmount();
 }
 
@@ -180,7 +180,7 @@ fn an_archive_of_the_description_is_the_image() {
         .arg(&tree);
     succeed(&mut unpack);
     let mount = Mount::read_only(&user.image());
-    let differences = compare(mount.path(), &tree).unwrap_err();
+    let differences = compare_trees(mount.path(), &tree).unwrap_err();
     mount.unmount();
     // It makes an archive of attributes and hard links only where it finds those itself, and writes into the root at the end.
     let expected = ["links: /", "xattrs: /", "mtime: / "];

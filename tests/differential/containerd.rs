@@ -13,7 +13,7 @@ use support::program::succeed;
 use support::random_layers::is_whiteout;
 use support::skip::skip;
 use support::tar::Entry;
-use support::wait::is_soon;
+use support::wait::eventually;
 
 /// What of its plugins would reach for things outside its directories.
 const DISABLED_PLUGINS: [&str; 3] = [
@@ -62,7 +62,7 @@ impl Containerd {
         };
         let answers = || containerd.ctr(&["version"]).output().unwrap().status.success();
         assert!(
-            is_soon(answers),
+            eventually(answers),
             "{}",
             fs::read_to_string(directory.join("log")).unwrap()
         );

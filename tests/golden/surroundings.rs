@@ -12,7 +12,7 @@ use crate::golden::{Image, Stored, table};
 use support::layout::digest;
 use support::server::Server;
 use support::skip::skip;
-use support::wait::is_soon;
+use support::wait::eventually;
 
 /// The case that is built everywhere, as [`Image`] and as arguments.
 const CASE: &str = "everything/gzip";
@@ -160,7 +160,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // What other tests have just started may hold it for a moment; what is not mounted, after a failure, fails at once.
-        is_soon(|| {
+        eventually(|| {
             let unmounted = Command::new("umount").arg(self.path()).output().unwrap();
             unmounted.status.success() || String::from_utf8_lossy(&unmounted.stderr).contains("not mounted")
         });

@@ -70,7 +70,7 @@ fn what_is_no_tar_is_said_to_be_none() {
         &[b'x'; 4096],
         b"#!/bin/sh\n",
     ] {
-        check_tars(&[layer.to_vec()], "error: byte 0 no tar archive gzip zstd");
+        check_tars(&[layer.to_vec()], "error: byte 0 not a tar archive gzip zstd");
     }
 }
 

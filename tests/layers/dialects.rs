@@ -415,7 +415,7 @@ fn owners_and_devices_beyond_32_bits_are_errors() {
 #[test]
 fn times_are_bounded_by_the_newest() {
     let mut options = LayerOptions::default();
-    options.newest = Some(Timestamp::saturating(100, 5));
+    options.max_time = Some(Timestamp::saturating(100, 5));
     let file = Entry::file("b", "")
         .pax("atime", "200")
         .pax("mtime", "50")

@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# boot-rootfs.sh IMAGE [--init PATH] [--marker TEXT] [--kernel PACKAGE] [--timeout SECONDS] [--append ARGUMENTS]
-#                [--ctrl-alt-del TEXT] [--ro] [--write] [--cut]
+# boot-rootfs.sh IMAGE [--init PATH] [--marker TEXT] [--kernel PACKAGE] [--timeout SECONDS]
+#                [--append ARGUMENTS] [--ctrl-alt-del TEXT] [--ro] [--write] [--cut]
 #
-# Boots a raw ext4 image (a whole disk) in QEMU, without hardware acceleration, and prints its console.
-#   exit 0  the marker (default "microagent-init: exit ") was on the console
-#   exit 1  the machine ended without it    124  time ran out    2  wrong usage, or something is missing
+# Boots a raw ext4 image (a whole disk) in QEMU, without hardware acceleration, and prints its
+# console.
+#   exit 0    the console showed the marker (default "microagent-init: exit ")
+#   exit 1    the machine ended without it
+#   exit 124  timeout
+#   exit 2    wrong usage, or something is missing
 #
-# The image is not changed unless --write is given. --ctrl-alt-del presses these keys once TEXT was on the console. --cut takes the power away at the marker; otherwise the machine has 30 s
-# from there to power off by itself. The kernel is Debian's newest of the package (linux-image-cloud-amd64 is 6.1,
-# linux-image-6.12-cloud-amd64 is 6.12), whose name ends in the machine's architecture, amd64 or arm64. The root is mounted from
-# an initramfs that loads its drivers.
+# The image is not changed unless --write is given. --ctrl-alt-del presses these keys once the
+# console has shown TEXT. --cut cuts the power at the marker; otherwise the machine has 30 s from
+# there to power off by itself. --kernel names a Debian package, of which the newest version is
+# used. Its name ends in the machine's architecture, amd64 or arm64; linux-image-cloud-amd64 is 6.1,
+# and linux-image-6.12-cloud-amd64 is 6.12. An initramfs loads the drivers and mounts the root.
 #
-# QEMU and kernels are downloaded once, and unpacked into $BOOT_CACHE: nothing is installed, because Debian's
-# qemu-system-x86 may not be installed beside a newer qemu-utils. `boot-rootfs.sh --fetch [PACKAGE...]` does no more than that.
+# QEMU and kernels are downloaded once, and unpacked into $BOOT_CACHE. Nothing is installed, since
+# Debian's qemu-system-x86 conflicts with a newer qemu-utils. `boot-rootfs.sh --fetch [PACKAGE...]`
+# only downloads and unpacks them.
 set -euo pipefail
 cache=${BOOT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/boot-rootfs}
 image='' init=/sbin/microagent-init marker='microagent-init: exit ' kernel=linux-image-cloud-amd64 timeout=120 append=''
@@ -42,8 +47,8 @@ mkdir -p "$cache"; cache=$(cd "$cache" && pwd)
 exec 9>"$cache/lock"; flock 9
 host=$(dpkg --print-architecture)
 
-# apt_for ARCHITECTURE COMMAND...: an apt command, once more with new package lists if the old ones do not do. Those of another
-# architecture are kept here, and not on the machine.
+# apt_for ARCHITECTURE COMMAND...: runs an apt command. If it fails, updates the package lists and
+# runs it again. Lists of another architecture are kept in the cache, not on the machine.
 apt_for() {
   local architecture=$1 command=$2 options=(-qq -o APT::Sandbox::User=root -o Debug::NoLocking=true)
   shift 2
@@ -55,14 +60,14 @@ apt_for() {
   fi
   "$command" "${options[@]}" "$@" 2>/dev/null || { apt-get "${options[@]}" update >&2 && "$command" "${options[@]}" "$@"; }
 }
-# unpack DIRECTORY PACKAGE ARCHITECTURE: that package alone.
+# unpack DIRECTORY PACKAGE ARCHITECTURE: unpacks a package without its dependencies.
 unpack() {
   local debs; debs=$(mktemp -d "$cache/debs.XXXXXX")
   rm -rf "${cache:?}/$1"; mkdir -p "$cache/$1.part"
   (cd "$debs" && apt_for "$3" apt-get download "$2" >&2) || die "cannot download $2"
   dpkg -x "$debs"/*.deb "$cache/$1.part" && mv "$cache/$1.part" "$cache/$1" && rm -rf "$debs"
 }
-# unpack_all DIRECTORY PACKAGE: with all that it needs and this machine lacks.
+# unpack_all DIRECTORY PACKAGE: unpacks a package with the dependencies that this machine lacks.
 unpack_all() {
   local debs deb; debs=$(mktemp -d "$cache/debs.XXXXXX"); mkdir "$debs/partial"
   rm -rf "${cache:?}/$1"; mkdir -p "$cache/$1.part"
@@ -71,12 +76,12 @@ unpack_all() {
   for deb in "$debs"/*.deb; do dpkg -x "$deb" "$cache/$1.part"; done
   mv "$cache/$1.part" "$cache/$1"; rm -rf "$debs"
 }
-busybox() { # ARCHITECTURE: prints where it is
+busybox() { # ARCHITECTURE: prints the path of busybox
   [ -x "$cache/busybox-$1/bin/busybox" ] || unpack "busybox-$1" busybox-static "$1"
   echo "$cache/busybox-$1/bin/busybox"
 }
 
-# The machine that a kernel's package is for, and the program that emulates it.
+# choose PACKAGE: selects the machine for a kernel's package, and the program that emulates it.
 choose() {
   local package program
   arch=${1##*-}
@@ -93,7 +98,8 @@ choose() {
   fi
 }
 
-# The kernel of a package, with an initramfs that mounts /dev/vda and starts its init.
+# prepare PACKAGE: unpacks a kernel, and makes an initramfs that mounts /dev/vda and starts its
+# init.
 prepare() {
   local directory=$cache/$1 real scratch module path number=10
   [ ! -s "$directory/initramfs" ] || return 0
@@ -102,7 +108,7 @@ prepare() {
   scratch=$(mktemp -d "$cache/initramfs.XXXXXX")
   mkdir -p "$scratch"/{bin,dev,proc,mnt,modules}
   cp "$(busybox "$arch")" "$scratch/bin/busybox"; ln -s busybox "$scratch/bin/sh"
-  # In the order of their dependencies; what is built in or absent is left out.
+  # In the order of their dependencies. Modules that are built in or missing are skipped.
   for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
     crc16 crc32c_generic crc32c-intel libcrc32c mbcache jbd2 ext4; do
     path=$(find "$directory"/lib/modules "$directory"/usr/lib/modules -name "$module.ko*" 2>/dev/null | head -n1 || true)
@@ -124,7 +130,7 @@ i=0; while [ ! -b /dev/vda ] && [ $i -lt 200 ]; do $b usleep 50000; i=$((i + 1))
 if ! $b mount -t ext4 -o $flags /dev/vda /mnt; then
   echo "boot-rootfs: cannot mount the image"; $b dmesg | $b tail -n 5; $b poweroff -f
 fi
-# As a kernel without an initramfs has it: /dev is mounted (CONFIG_DEVTMPFS_MOUNT), nothing else.
+# As after a boot without an initramfs: only /dev is mounted (CONFIG_DEVTMPFS_MOUNT).
 [ -d /mnt/dev ] && $b mount --move /dev /mnt/dev
 $b umount /proc
 exec $b switch_root /mnt $init
@@ -166,7 +172,7 @@ show() {
 }
 elapsed() { echo $((($(date +%s%N) - start) / 1000000)); }
 while :; do
-  # In this order, or the last words would be missed.
+  # Reads the console after the check for the end, so that its last lines are not missed.
   over=''; ended && over=1
   show
   if [ -n "$keys_at" ] && grep -qaF -- "$keys_at" "$log"; then echo 'sendkey ctrl-alt-delete' >&8; keys_at=''; fi

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Compares two directory trees entry by entry, streaming: of each side one entry is in memory, and its hard links.
+"""Compares two directory trees entry by entry. Keeps an entry of each and hard links in memory.
 
 usage: compare_trees.py [--max N] REFERENCE TREE
 
-Compared are the presence of every path, type, mode, owner, mtime to the nanosecond, size and content of regular files,
-targets of symlinks, device numbers, every xattr that listxattr shows, and hard-link groups: link count, and the first
-path of the group in tree order. Only a /lost+found that TREE alone has is no difference.
+Compares the presence of every path, type, mode, owner, mtime to the nanosecond, size and content of
+regular files, targets of symlinks, device numbers, every xattr that listxattr shows, and hard-link
+groups: link count, and the first path of the group in tree order. Ignores a /lost+found that only
+TREE has.
 
 Prints each difference, at most N of a kind (default 5), and a last line with the count of each kind.
-Exit status: 0 the same, 1 different, 2 not to be read.
+Exit status: 0 equal, 1 different, 2 a tree cannot be read.
 """
 
 import argparse
@@ -31,7 +32,7 @@ TYPES = {
 
 
 def walk(path, name=b"/"):
-    """Every entry below `path` as (name, path, status), parents first, names in byte order."""
+    """Yields every entry below `path` as (name, path, status): parents first, in byte order."""
     status = os.lstat(path)
     yield name, path, status
     if stat.S_ISDIR(status.st_mode):
@@ -53,7 +54,10 @@ def content(path):
 
 
 def facts(name, path, status, groups):
-    """What is compared of one entry, by kind of difference. `groups` remembers the inodes with several names."""
+    """Returns the attributes of an entry to compare, by kind of difference.
+
+    `groups` maps inodes with several names to the first name and the digest.
+    """
     kind = stat.S_IFMT(status.st_mode)
     seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
     found = {
@@ -89,7 +93,7 @@ def order(entry):
 
 
 def pairs(reference, tree):
-    """Both walks side by side; None stands where one side lacks the path."""
+    """Pairs the entries of both walks by path. None stands for a missing entry."""
     left, right = next(reference, None), next(tree, None)
     while left or right:
         if right is None or (left and order(left) < order(right)):
@@ -104,7 +108,7 @@ def pairs(reference, tree):
 
 
 def differences(reference, tree):
-    """(kind, path, what) of every difference."""
+    """Yields (kind, path, text) of every difference."""
     groups_of_reference, groups_of_tree = {}, {}
     for expected, actual in pairs(walk(reference), walk(tree)):
         if actual is None:
@@ -127,7 +131,7 @@ def main():
     parser.add_argument("reference")
     parser.add_argument("tree")
     arguments = parser.parse_args()
-    # A level of a tree is a level of the walk; PATH_MAX bounds the first.
+    # The walk recurses once for each level of the tree, which PATH_MAX limits.
     sys.setrecursionlimit(10000)
     counts = collections.Counter()
     for kind, name, what in differences(os.fsencode(arguments.reference), os.fsencode(arguments.tree)):

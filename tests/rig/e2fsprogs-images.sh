@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Makes the images that e2fsprogs' own regression tests give to e2fsck: damaged ones, and ones that
-# were repaired. Needs what install-tools.sh installs, on Debian. Images that are there already are
-# kept.
+# Makes the images that e2fsprogs' own regression tests run e2fsck on, damaged and repaired. Needs
+# what install-tools.sh installs, on Debian. Does nothing if the images exist.
 #
 #   e2fsprogs-images.sh
 #
 # The tests come with Debian's source package, and run with the installed e2fsprogs. Each call of
-# e2fsck in test NAME leaves an image as it was before the call: $RIG/e2fsprogs/NAME.1, NAME.2 and
-# so on; RIG defaults to target/rig. The test's image.gz is NAME.0, and left out as NAME.1.
+# e2fsck in test NAME leaves a copy of its image from before the call: $RIG/e2fsprogs/NAME.1, NAME.2
+# and so on. RIG defaults to target/rig. The test's image.gz is NAME.0; an equal NAME.1 is omitted.
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
@@ -17,13 +16,13 @@ mkdir -p "$rig"
 rig=$(cd "$rig" && pwd)
 [ ! -d "$rig/e2fsprogs" ] || exit 0
 
-# In memory, where that is possible: each tool waits for the disk at its end.
+# In memory where possible, since each tool syncs at its end.
 work=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{lists,cache,source,run,tmp,images}
 cd "$work"
 
-# The machine's own package sources, as sources of source packages, which most machines have not
+# The machine's package sources, with source packages, which most machines do not list.
 mkdir parts
 for file in /etc/apt/sources.list.d/*.sources; do
   [ ! -e "$file" ] || sed 's/^Types:.*/Types: deb-src/' "$file" >"parts/${file##*/}"
@@ -37,8 +36,8 @@ apt-get "${options[@]}" update
 apt-get "${options[@]}" source --download-only e2fsprogs
 tar -xf e2fsprogs_*.orig.tar.gz -C source --strip-components=1 --wildcards '*/tests/*'
 
-# In place of e2fsck: keeps the image, which is the last argument, under the name of the test, which
-# is in that of the file.
+# A wrapper of e2fsck that first copies the image, its last argument. The copy is named after the
+# test, which the file name contains.
 cat >e2fsck <<'KEEP'
 #!/usr/bin/env bash
 file=${!#}
@@ -52,7 +51,7 @@ exec e2fsck "$@"
 KEEP
 chmod +x e2fsck
 
-# What a test asks of its surroundings, in place of tests/test_config.
+# The environment of the tests, in place of tests/test_config.
 cat >config <<CONFIG
 FSCK=$work/e2fsck
 MKE2FS=mke2fs DUMPE2FS=dumpe2fs TUNE2FS=tune2fs E2IMAGE=e2image DEBUGFS=debugfs E2UNDO=e2undo CHATTR=chattr LSATTR=lsattr
@@ -65,7 +64,7 @@ sed 's/@[A-Za-z_]*@//' source/tests/mke2fs.conf.in >run/mke2fs.conf
 seq 100000 >run/test_data.tmp
 export KEEP_IN=$work/images SRCDIR=$work/source/tests TEST_CONFIG=$work/config TMPDIR=$work/tmp DD=dd
 
-# Those that are left out wait for a clock, or make images of gigabytes.
+# The tests that are skipped wait for a clock, or make images of gigabytes.
 find source/tests -mindepth 1 -maxdepth 1 -type d -name '[dfjmrt]_*' | sort |
   grep -v -e mmp -e large_dir -e big_expand -e f_illitable_flexbg |
   (cd run && xargs -P 2 -I TEST sh -c 'timeout --kill-after=1 60 bash ../source/tests/test_one.in --skip-slow-tests ../TEST; true') \

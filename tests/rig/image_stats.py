@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints what the layers of OCI layouts hold, as TSV: a line for each layer, and one for each image.
+"""Counts entries of OCI layouts by kind. Prints TSV: a line for each layer, and for each image.
 
 usage: image_stats.py LAYOUT...
 """
@@ -35,7 +35,7 @@ def kind(member):
 
 
 class Counted:
-    """A stream that knows how many bytes were read from it."""
+    """A stream that counts the bytes read."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -54,7 +54,7 @@ def layer_stats(path, media_type):
         plain = Counted(decompressor.stdout)
         with tarfile.open(fileobj=plain, mode="r|", bufsize=1 << 20) as archive:
             for member in archive:
-                archive.members = []  # or it keeps every member it has seen
+                archive.members = []  # otherwise it keeps all members
                 stats["entries"] += 1
                 stats[kind(member)] += 1
                 stats["xattrs"] += any(key.startswith("SCHILY.xattr") for key in member.pax_headers)

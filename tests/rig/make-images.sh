@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Makes OCI images out of Debian and npm packages: what real images hold, not what a test thought of.
-# Needs root, and what install-tools.sh installs. Images that are there already are kept.
+# Makes real OCI images from Debian and npm packages, with content that no test invented. Needs
+# root, and what install-tools.sh installs. Images that exist are kept.
 #
 #   make-images.sh [base|tools|tools-zstd|many|systemd|python|single|big|<any of them>-zstd]...
 #                                                       default: base tools tools-zstd many systemd
 #
-# They land in $RIG/images/<name> as OCI layouts, tag "latest"; RIG defaults to target/rig.
-#   base        1 layer   minbase, a file capability, setuid files, devices
-#   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes, replaces and changes types
+# The images are OCI layouts in $RIG/images/<name>, with the tag "latest". RIG defaults to
+# target/rig.
+#   base        1 layer   Debian's minbase, a file capability, setuid files, devices
+#   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes files,
+#                         replaces them and changes their types
 #   tools-zstd  4 layers  the layers of tools, compressed with zstd
 #   many        4 layers  base + nodejs + some 50,000 small files + thousands of whiteouts
-#   systemd     2 layers  base + systemd, udev and dbus + a unit that says on the console how the boot went
-# and, for benchmarks, from PyPI too:
-#   python      4 layers  base + Python + numpy, scipy, pandas + a layer that replaces and deletes; 0.7 GB
-#   single      1 layer   all that python holds
+#   systemd     2 layers  base + systemd, udev, dbus and a unit that reports the boot on the console
+# For benchmarks, with packages from PyPI:
+#   python      4 layers  base + Python + numpy, scipy, pandas + a layer that replaces and deletes
+#                         files; 0.7 GB
+#   single      1 layer   the tree of python
 #   big         6 layers  python + compilers + torch + tensorflow; 5 GB
 set -Eeuo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C BUILDAH_ISOLATION=chroot
@@ -26,7 +29,7 @@ rig=$(cd "$rig" && pwd)
 
 trap 'tail -n 20 "$rig"/log/*.log >&2; echo "make-images.sh: failed, see $rig/log" >&2' ERR
 
-# An overlay does not stack on the overlay that a container runs on.
+# overlayfs cannot be stacked on the overlayfs of a container.
 driver=overlay
 [ "$(stat -f -c %T "$rig")" = overlayfs ] && driver=vfs
 
@@ -52,7 +55,7 @@ export_layout() { # IMAGE NAME
   echo "made $rig/images/$2"
 }
 
-in_root() { # TREE COMMAND...: in a mount namespace of its own, so /proc goes with the command
+in_root() { # TREE COMMAND...: uses a mount namespace, so that /proc is unmounted with the command
   local tree=$1
   shift
   cp /etc/resolv.conf "$tree/etc/resolv.conf"
@@ -127,7 +130,7 @@ make_tools() {
   export_layout tools-3 tools
 }
 
-make_zstd() { # NAME: an image's layers, compressed with zstd
+make_zstd() { # NAME: copies an image, with layers compressed by zstd
   [ -d "$rig/images/$1" ] || "make_$1"
   rm -rf "$rig/images/$1-zstd.part"
   skopeo copy -q --dest-compress-format zstd "oci:$rig/images/$1:latest" "oci:$rig/images/$1-zstd.part:latest"
@@ -144,7 +147,7 @@ make_systemd() {
   : >"$tree/etc/machine-id" # each machine makes its own
   cat >"$tree/etc/systemd/system/report.service" <<'UNIT'
 [Unit]
-Description=Say how the boot went, and end the machine
+Description=Report the boot, and power off
 After=multi-user.target
 
 [Service]
@@ -195,7 +198,7 @@ make_many() {
   export_layout many-3 many
 }
 
-pip_in() { # TREE PACKAGE...: wheels for Debian's Python, compiled to bytecode as pip does
+pip_in() { # TREE PACKAGE...: installs wheels for Debian's Python, and compiles bytecode as pip does
   local tree=$1
   shift
   python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary=:all: --python-version 3.11 \

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Unpacks one platform of an OCI layout with umoci, as root: the tree that every image of ours is compared with.
+"""Unpacks one platform of an OCI layout with umoci, as root, into a tree to compare images with.
 
 usage: reference_unpack.py LAYOUT ARCHITECTURE DIRECTORY
 
-umoci 0.4 reads neither zstd nor nested indexes, so it is given a layout of its own that holds the same manifest over
-plain layers, decompressed by gzip and zstd. umoci verifies each against its diff_id.
+umoci 0.4 supports neither zstd nor nested indexes. This script makes a layout with the same config
+over layers decompressed by gzip and zstd, and umoci verifies each layer by its diff ID.
 
-Directories that no layer has an entry for, the root among them, get umoci's clock for a time. Here they get the epoch,
-which is what an image that depends on its layers alone says of them.
+umoci sets the time of directories without an entry in a layer, such as the root, from the clock. The
+script sets it to the epoch, as in our images, which depend on their layers alone.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def read(layout, descriptor):
 
 
 def find_manifest(layout, descriptors, architecture):
-    """The first manifest whose config names the architecture, searched through nested indexes."""
+    """Returns the first manifest whose config names the architecture, also in nested indexes."""
     for descriptor in descriptors:
         document = read(layout, descriptor)
         if "manifests" in document:
@@ -58,7 +58,7 @@ def store(layout, media_type, document):
 
 
 def write_plain_layout(plain, layout, manifest):
-    """The layout for umoci, and the paths of its layers."""
+    """Writes the layout for umoci, and returns the paths of its layers."""
     (plain / "blobs" / "sha256").mkdir(parents=True)
     config = read(layout, manifest["config"])
     layers = []
@@ -75,19 +75,19 @@ def write_plain_layout(plain, layout, manifest):
 
 
 def listed_directories(tree, layers):
-    """Paths, symlinked parents resolved inside `tree`, of the directories that some layer has an entry for."""
+    """Returns the paths of directories with an entry in a layer, resolved inside `tree`."""
     listed = set()
     for layer in layers:
         with tarfile.open(layer, "r:", encoding="utf-8", errors="surrogateescape") as archive:
             for member in archive:
-                archive.members = []  # or it keeps every member it has seen
+                archive.members = []  # otherwise it keeps all members
                 if member.isdir():
                     listed.add(resolve(tree, os.fsencode(member.name)))
     return listed
 
 
 def resolve(tree, name):
-    """`name` inside `tree`, parents resolved with `tree` as the root directory of absolute targets."""
+    """Resolves the parents of `name` inside `tree`, which is the root of absolute targets."""
     path = tree
     pending = [part for part in name.split(b"/") if part not in (b"", b".")][::-1]
     while pending:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Debian's docker-registry on loopback, and the rig's images in it.
+# Runs Debian's docker-registry on loopback, with the rig's images.
 #
 #   start-registry.sh start|push|stop [PORT]      default port: 5000
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves the files of a directory over TLS, on loopback. Prints its port, and runs until it is killed."""
+"""Serves a directory over TLS on loopback. Prints the port, and runs until it is killed."""
 
 import argparse
 import http.server
@@ -31,7 +31,7 @@ parser.add_argument("--verify", help="the certificates of authorities of clients
 arguments = parser.parse_args()
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-# Old versions, and short keys.
+# Allows old versions, and short keys.
 context.minimum_version = ssl.TLSVersion.TLSv1
 context.set_ciphers("DEFAULT@SECLEVEL=0")
 context.maximum_version = VERSIONS[arguments.max]
@@ -43,7 +43,7 @@ if arguments.verify:
     context.verify_mode = ssl.CERT_REQUIRED
 
 server = Server(("127.0.0.1", 0), lambda *request: Files(*request, directory=arguments.directory))
-# The handshake is left to the thread of the connection.
+# The thread of the connection does the handshake.
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -12,7 +12,7 @@ use crate::sources::archives::archive;
 use crate::sources::store::{Builds, tar};
 use crate::sources::{chain, linux, resolve};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
-use support::server::{Reply, Server, stored};
+use support::server::{Reply, Server, stored_reply};
 
 /// An image for linux/amd64 with one layer, whose config and manifest are changed.
 fn changed(layout: &TestLayout, edit_config: impl Fn(&mut Value), edit: impl Fn(&mut Value)) -> Value {
@@ -96,7 +96,7 @@ fn a_registry_may_call_a_manifest_anything() {
     for content_type in ["text/plain", "application/json; charset=utf-8", "binary/octet-stream"] {
         for entry in [&image, &index] {
             let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(entry).to_owned());
-            let server = Server::start(move |request, _| match stored(&blobs, &latest, request) {
+            let server = Server::start(move |request, _| match stored_reply(&blobs, &latest, request) {
                 Reply::Answer { status, body, .. } => Reply::Answer {
                     status,
                     headers: vec![("Content-Type", content_type.to_owned())],
@@ -366,8 +366,8 @@ fn a_config_that_contradicts_its_index_gets_a_warning() {
     layout.publish(std::slice::from_ref(&index));
     for reference in [layout.reference(""), server.reference(":latest")] {
         let (stderr, report) = build(&reference);
-        let expected = "warning: the index lists this image for linux/amd64, but its config says linux/arm64: it was taken \
-                        for linux/amd64\n";
+        let expected = "warning: the index lists this image for linux/amd64, but its config is for linux/arm64: it is \
+                        used as an image for linux/amd64\n";
         assert_eq!(stderr, expected);
         assert_eq!(report["platform"]["architecture"], "amd64");
         assert_eq!(report["config_platform"], "linux/arm64");

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::sources::{State, chain, linux, read};
 use support::layout::{MANIFEST, TestLayout, digest, for_platform};
-use support::server::{Reply, Request, Server, stored};
-use support::wait::is_soon;
+use support::server::{Reply, Request, Server, stored_reply};
+use support::wait::eventually;
 
 pub(crate) const CONTENT: &str = "what the layer holds";
 
@@ -131,7 +131,7 @@ fn a_pinned_image_must_have_its_digest() {
         } else {
             &request.path
         };
-        stored(
+        stored_reply(
             &blobs,
             &latest,
             &Request {
@@ -391,7 +391,7 @@ fn a_cancellation_ends_a_wait_and_leaves_the_beginning() {
     let (cancel, partial) = (state.cancel.clone(), state.partial(&layer_digest()));
     let start = Instant::now();
     thread::spawn(move || {
-        is_soon(|| fs::metadata(&partial).is_ok_and(|partial| partial.len() == 4));
+        eventually(|| fs::metadata(&partial).is_ok_and(|partial| partial.len() == 4));
         cancel.cancel();
     });
     let error = pull(&state, &server.reference("")).unwrap_err();

@@ -17,7 +17,7 @@ use support::layout::{TestLayout, digest, named};
 use support::registry::{PASSWORD, Registry, USER};
 use support::server::{Reply, Request, Server};
 #[cfg(unix)]
-use support::wait::is_soon;
+use support::wait::eventually;
 
 /// [`USER`] and [`PASSWORD`] in base64.
 const PAIR: &str = "c29tZW9uZTpwYXNzOndvcmQtZjAwZA==";
@@ -316,7 +316,7 @@ fn the_hint_after_a_failed_login_names_login() {
     let login = "microagent registry login";
     for (server, more, hint, command) in [
         (refuses, &[][..], "check the user and the password", login.to_owned()),
-        (no_registry, &[], "this may be no registry", login.to_owned()),
+        (no_registry, &[], "this may not be a registry", login.to_owned()),
         (
             plain,
             &["--plain-http=false"],
@@ -398,7 +398,7 @@ fn a_login_that_makes_no_sense_asks_nobody() {
 fn run_within_a_minute(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    if !is_soon(|| child.try_wait().unwrap().is_some()) {
+    if !eventually(|| child.try_wait().unwrap().is_some()) {
         child.kill().unwrap();
         panic!("{command:?} hangs");
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::sources::store::{Builds, image, succeed};
 use support::layout::{TestLayout, digest};
-use support::server::{Reply, Request, Server, stored};
+use support::server::{Reply, Request, Server, stored_reply};
 
 /// What comes next of numbers that look random and are the same each time.
 pub(crate) fn next(state: u64) -> u64 {
@@ -61,12 +61,12 @@ fn spoil(good: Reply, luck: u64, elsewhere: &str, request: &Request) -> Reply {
 fn build_through_faults(run: u64, layout: &TestLayout, image: &Value, expected: &[u8]) -> usize {
     let version = format!("@{}", digest(image));
     let (blobs, elsewhere_blobs) = (layout.path().join("blobs/sha256"), layout.path().join("blobs/sha256"));
-    let elsewhere = Server::start(move |request, _| stored(&elsewhere_blobs, "", request));
+    let elsewhere = Server::start(move |request, _| stored_reply(&elsewhere_blobs, "", request));
     let is_fair = Arc::new(AtomicBool::new(false));
     let fair = Arc::clone(&is_fair);
     let address = elsewhere.address.to_string();
     let server = Server::start(move |request, before| {
-        let good = stored(&blobs, "", request);
+        let good = stored_reply(&blobs, "", request);
         if fair.load(Ordering::Relaxed) {
             return good;
         }

@@ -17,7 +17,7 @@ use crate::sources::rootfs_build;
 use crate::sources::store::{image, tar};
 use support::layout::{TestLayout, digest};
 use support::server::{Reply, Server};
-use support::wait::is_soon;
+use support::wait::eventually;
 
 /// Another user.
 const NEIGHBOUR: u32 = 65534;
@@ -127,7 +127,7 @@ fn spawn(command: &mut Command) -> Child {
 /// Runs a command, which has to end by itself.
 fn run(command: &mut Command) -> Output {
     let mut child = spawn(command);
-    if !is_soon(|| child.try_wait().unwrap().is_some()) {
+    if !eventually(|| child.try_wait().unwrap().is_some()) {
         child.kill().unwrap();
         panic!("it hangs: {command:?}");
     }
@@ -705,7 +705,7 @@ fn a_login_waits_for_another_with_a_word_and_hears_an_interruption() {
         .args(["-c", &format!("kill -INT {}", child.id())])
         .status();
     assert!(kill.unwrap().success());
-    assert!(is_soon(|| child.try_wait().unwrap().is_some()), "it hangs");
+    assert!(eventually(|| child.try_wait().unwrap().is_some()), "it hangs");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!home.path("auth.json").exists());
 }

@@ -405,7 +405,7 @@ fn the_second_level_of_amd64_serves_with_a_warning() {
         layout.publish(&[entry]);
         let (stderr, said) = build(&layout.reference(""));
         assert_eq!(said, json!([platform, "linux/amd64/v2"]));
-        let warning = "warning: there is no image for linux/amd64, so this is the one for linux/amd64/v2";
+        let warning = "warning: no image for linux/amd64 was found, so the one for linux/amd64/v2 is used";
         assert!(stderr.contains(warning), "{stderr}");
     }
     // Many machines have no higher level.

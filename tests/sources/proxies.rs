@@ -199,7 +199,7 @@ fn registry() -> Server {
     let latest = support::layout::digest(&image).to_owned();
     Server::start(move |request, _| {
         let _kept = &layout;
-        support::server::stored(&blobs, &latest, request)
+        support::server::stored_reply(&blobs, &latest, request)
     })
 }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use layer::failure::{ErrorKind, Failure as _};
-use oci::{ImageError, Redirects, RegistryError};
+use oci::{ImageError, RedirectError, RegistryError};
 use tempfile::TempDir;
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
@@ -15,7 +15,7 @@ use crate::sources::tokens::{PAIR, credentials};
 use crate::sources::{State, chain};
 use support::registry::{has_tools, make_certificates};
 use support::server::{Reply, Request, Server};
-use support::wait::is_soon;
+use support::wait::eventually;
 
 fn redirect(to: impl Into<String>) -> Reply {
     Reply::status(307).with("Location", to)
@@ -33,14 +33,14 @@ fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
     let said = format!("{} {error:?}", chain(&error));
     assert!(!said.contains("f00d"), "a signature is shown: {said}");
-    let leaves = format!("{} leaves this to {}: ", server.address, store.address);
-    assert!(chain(&error).contains(&leaves), "{}", chain(&error));
+    let refers = format!("{} refers to {}: ", server.address, store.address);
+    assert!(chain(&error).contains(&refers), "{}", chain(&error));
     (error, store)
 }
 
 fn elsewhere(error: ImageError, store: &Server) -> RegistryError {
     match registry_error(error) {
-        RegistryError::Elsewhere { host, source, .. } if host == store.address.to_string() => *source,
+        RegistryError::OtherHost { host, source, .. } if host == store.address.to_string() => *source,
         other => panic!("{other:?}"),
     }
 }
@@ -125,7 +125,7 @@ fn another_host_that_is_not_there_is_named() {
     });
     let error = registry_error(pull(&State::new(), &server.reference("")).unwrap_err());
     assert!(error.is_transient());
-    let RegistryError::Elsewhere { host, source, .. } = error else {
+    let RegistryError::OtherHost { host, source, .. } = error else {
         panic!("{error:?}")
     };
     assert_eq!(host, address.to_string());
@@ -153,18 +153,18 @@ fn redirects_that_lead_nowhere_are_not_followed() {
         let (layout, image) = one_image();
         let server = Server::of(&layout, &image, move |request, _| Some(reply(request)));
         let error = registry_error(pull(&State::new(), &server.reference("")).unwrap_err());
-        let RegistryError::Redirects { source, .. } = error else {
+        let RegistryError::Redirect { source, .. } = error else {
             panic!("{error:?}")
         };
         (source, server.requests().len())
     };
     let (error, count) = fail(|request| redirect(request.path.clone()));
-    assert_eq!((error, count), (Redirects::TooMany { max: 10 }, 11));
+    assert_eq!((error, count), (RedirectError::TooMany { max: 10 }, 11));
     let (error, count) = fail(|_| Reply::status(302));
-    assert_eq!((error, count), (Redirects::NoLocation, 1));
+    assert_eq!((error, count), (RedirectError::NoLocation, 1));
     let (error, count) = fail(|_| redirect("file:///etc/passwd"));
     let scheme = "file".to_owned();
-    assert_eq!((error, count), (Redirects::Insecure { scheme }, 1));
+    assert_eq!((error, count), (RedirectError::Insecure { scheme }, 1));
 }
 
 #[test]
@@ -236,7 +236,7 @@ impl TlsServer {
             directory,
         };
         let answers = || TcpStream::connect(address).is_ok();
-        assert!(is_soon(answers), "openssl s_server does not answer");
+        assert!(eventually(answers), "openssl s_server does not answer");
         server
     }
 }
@@ -265,7 +265,7 @@ fn nothing_that_begins_with_tls_goes_on_without() {
     let error = pull(&state, &format!("{}/team/app", server.address)).unwrap_err();
     let scheme = "http".to_owned();
     assert!(
-        matches!(registry_error(error), RegistryError::Redirects { source, .. } if source == Redirects::Insecure { scheme })
+        matches!(registry_error(error), RegistryError::Redirect { source, .. } if source == RedirectError::Insecure { scheme })
     );
     assert!(thief.requests().is_empty());
 }
@@ -332,6 +332,6 @@ fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
     state.registry.accept_any_certificate = true;
     let error = pull(&state, &reference).unwrap_err();
     let hint = error.hint().unwrap().to_string();
-    assert!(hint.contains("anyone between can read"), "{hint}");
+    assert!(hint.contains("anyone on the network path can read"), "{hint}");
     assert!(matches!(registry_error(error), RegistryError::SpeaksPlainHttp { .. }));
 }

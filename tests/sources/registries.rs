@@ -19,7 +19,7 @@ use crate::sources::faults::{CONTENT, one_image};
 use crate::sources::{State, chain, linux, read};
 use support::layout::TestLayout;
 use support::server::{Reply, Request, Server};
-use support::skip::say;
+use support::skip::print_uncaptured;
 use tempfile::TempDir;
 
 /// `user:secret-f00d` in base64.
@@ -170,6 +170,6 @@ fn check(traits: &[Trait]) {
         }
         table += &row;
     }
-    say(&format!("{:64} | skopeo  | microagent\n{table}", "trait"));
+    print_uncaptured(&format!("{:64} | skopeo  | microagent\n{table}", "trait"));
     assert!(wrong.is_empty(), "not as expected:\n{}", wrong.concat());
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::sources::faults::{layer_digest, one_image};
 use crate::sources::rootfs_build;
 use support::layout::TestLayout;
-use support::server::{Reply, Request, Server, stored};
+use support::server::{Reply, Request, Server, stored_reply};
 
 const USER: &str = "someone";
 const PASSWORD: &str = "pa\"ss:w0rd+f00d";
@@ -210,7 +210,7 @@ fn the_error_of_a_blob_store_that_repeats_a_signature() {
         });
         let printed = build(&server, &basic(), &[]);
         assert_secret(&printed);
-        assert!(printed.contains("leaves this to"), "{printed}");
+        assert!(printed.contains("refers to"), "{printed}");
     }
 }
 
@@ -351,7 +351,7 @@ fn a_redirect_with_user_and_password_takes_neither_along() {
     let blobs = one_image();
     let path = blobs.0.path().join("blobs/sha256");
     let store = Server::start(move |request, _| match request.authorization() {
-        None => stored(&path, "", request),
+        None => stored_reply(&path, "", request),
         Some(_) => Reply::status(400),
     });
     let to = format!("http://someone:pa55-f00d@{}/{}", store.address, layer_digest());
@@ -361,7 +361,7 @@ fn a_redirect_with_user_and_password_takes_neither_along() {
     });
     let printed = build(&server, &json!({}), &[]);
     assert!(
-        printed.contains("no tar archive"),
+        printed.contains("not a tar archive"),
         "the layer came, and is a text: {printed}"
     );
     assert!(!printed.contains("pa55-f00d"), "{printed}");

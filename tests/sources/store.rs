@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::sources::rootfs_build;
 use support::layout::{TestLayout, digest};
-use support::server::{Reply, Server, stored};
+use support::server::{Reply, Server, stored_reply};
 
 /// The architecture of every image here.
 const PLATFORM: &str = "linux/amd64";
@@ -176,7 +176,7 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
                 return Some(Reply::Stall { announced, body });
             }
             Some(Reply::Slow {
-                reply: Box::new(stored(&blobs, "", request)),
+                reply: Box::new(stored_reply(&blobs, "", request)),
                 pause: Duration::from_millis(20),
             })
         }
@@ -220,7 +220,7 @@ fn builds_at_once_share_what_they_download() {
     ];
     let blobs = layout.path().join("blobs/sha256");
     let server = Server::start(move |request, _| Reply::Slow {
-        reply: Box::new(stored(&blobs, "", request)),
+        reply: Box::new(stored_reply(&blobs, "", request)),
         pause: Duration::from_millis(10),
     });
     let builds = Builds::new();
@@ -251,7 +251,7 @@ fn the_cache_keeps_to_its_limit_while_builds_share_it() {
     let image = image(&layout, &names);
     let blobs = layout.path().join("blobs/sha256");
     let server = Server::start(move |request, _| Reply::Slow {
-        reply: Box::new(stored(&blobs, "", request)),
+        reply: Box::new(stored_reply(&blobs, "", request)),
         pause: Duration::from_millis(5),
     });
     let builds = Builds::new();
@@ -319,7 +319,7 @@ fn the_cache_is_listed_verified_and_pruned() {
     let output = builds.cache(&["verify"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains(digest(&layer)));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 damaged in the cache"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("removed 1 corrupt blob in the cache"));
     assert!(builds.listed(&["verify"]).is_empty());
 
     assert_eq!(builds.listed(&["prune", "--keep-mib", "1"]).len(), 0);
@@ -336,7 +336,7 @@ fn an_image_for_32_bits_serves_with_a_warning() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert!(
-        stderr.contains("there is no image for linux/amd64, so this is the one for linux/386"),
+        stderr.contains("no image for linux/amd64 was found, so the one for linux/386 is used"),
         "{stderr}"
     );
 }
@@ -347,7 +347,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
     let image = image(&layout, &["one", "two"]);
     let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
     let server = Server::start(move |request, _| Reply::Slow {
-        reply: Box::new(stored(&blobs, &latest, request)),
+        reply: Box::new(stored_reply(&blobs, &latest, request)),
         pause: Duration::from_millis(if request.path.contains("/manifests/") { 0 } else { 70 }),
     });
     let reference = server.reference(&format!("@{}", digest(&image)));
@@ -366,7 +366,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
         if has_lines {
             assert!(stderr.lines().all(|line| line.starts_with("progress: ")), "{stderr}");
             let last = stderr.lines().last().unwrap();
-            assert_eq!(last, "progress: 2 of 2 layers done; 1 of 1 MiB here, 1 applied");
+            assert_eq!(last, "progress: 2 of 2 layers done; 1 of 1 MiB downloaded, 1 applied");
             assert!(stderr.lines().count() < 8, "{stderr}");
         }
     }
@@ -408,7 +408,7 @@ fn a_wait_for_a_registry_is_one_line_in_all() {
         };
         let begin = format!("{prefix}{address} will be asked again in ");
         assert!(
-            line.starts_with(&begin) && line.ends_with(" s, in attempt 2 of 5"),
+            line.starts_with(&begin) && line.ends_with(" s, attempt 2 of 5"),
             "{line}"
         );
     }

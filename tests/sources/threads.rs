@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::sources::store::{Builds, succeed, tar};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manifest};
-use support::server::{Reply, Server, stored};
-use support::wait::is_soon;
+use support::server::{Reply, Server, stored_reply};
+use support::wait::eventually;
 
 /// Bytes of a layer: more than are read ahead of it (16 MiB).
 const LEN: usize = 17 << 20;
@@ -140,7 +140,7 @@ fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_it
     for threads in THREADS {
         let stderr = failure(&builds, &layout.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
-        assert!(stderr.contains("the blob is damaged where it comes from"), "{stderr}");
+        assert!(stderr.contains("the blob is damaged at its source"), "{stderr}");
     }
 }
 
@@ -203,7 +203,7 @@ fn a_layer_that_is_there_twice_does_not_starve() {
     let server = Server::of(&layout, &image, move |request, _| {
         // Long enough for all else to be read ahead.
         request.path.ends_with(&first).then(|| Reply::Slow {
-            reply: Box::new(stored(&blobs, "", request)),
+            reply: Box::new(stored_reply(&blobs, "", request)),
             pause: Duration::from_millis(200),
         })
     });
@@ -213,7 +213,7 @@ fn a_layer_that_is_there_twice_does_not_starve() {
         let builds = Builds::new();
         let mut build = builds.build(&reference, "out");
         let mut build = build.args(["--threads", threads]).spawn().unwrap();
-        let has_ended = is_soon(|| build.try_wait().unwrap().is_some());
+        let has_ended = eventually(|| build.try_wait().unwrap().is_some());
         if !has_ended {
             build.kill().unwrap();
         }

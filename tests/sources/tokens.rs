@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
 use crate::sources::{State, chain};
 use support::layout::TestLayout;
-use support::server::{Reply, Request, Server, stored};
+use support::server::{Reply, Request, Server, stored_reply};
 
 /// `user:secret-f00d` in base64.
 pub(crate) const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
@@ -44,7 +44,7 @@ fn basic_credentials_are_sent_when_asked_for() {
     let error = pull(&in_memory, &server.reference("")).unwrap_err();
     let shown = format!("{} {error:?} {:?}", chain(&error), in_memory.registry);
     assert!(
-        shown.contains("to whom the given credentials are for") && !shown.contains("old-beef"),
+        shown.contains("with the given credentials") && !shown.contains("old-beef"),
         "{shown}"
     );
     assert!(!error.hint().unwrap().to_string().contains("log in"), "{shown}");
@@ -150,7 +150,7 @@ fn token_servers_fail_like_registries() {
     );
     let (error, count) = fail(|| Reply::status(307).with("Location", "http://127.0.0.1:1/"));
     assert!(
-        matches!(&error, RegistryError::Elsewhere { host, source, .. }
+        matches!(&error, RegistryError::OtherHost { host, source, .. }
         if host == "127.0.0.1:1" && matches!(**source, RegistryError::Unreachable { .. }))
             && count == 5,
         "{error:?} {count}"
@@ -182,7 +182,7 @@ fn a_token_that_has_expired_is_fetched_anew() {
 fn redirects_to_a_blob_store_carry_no_credentials() {
     let (layout, image) = one_image();
     let blobs = layout.path().join("blobs/sha256");
-    let store = Server::start(move |request, _| stored(&blobs, "", request));
+    let store = Server::start(move |request, _| stored_reply(&blobs, "", request));
     let elsewhere = format!("http://{}/signed/{}", store.address, layer_digest());
     let server = Server::of(&layout, &image, move |request, _| match request.authorization() {
         None => Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"")),
@@ -210,7 +210,7 @@ fn a_challenge_from_where_a_redirect_leads_gets_no_credentials() {
     });
     let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
     let error = pull(&state, &server.reference("")).unwrap_err();
-    assert!(matches!(registry_error(error), RegistryError::Elsewhere { .. }));
+    assert!(matches!(registry_error(error), RegistryError::OtherHost { .. }));
     assert!(
         thief
             .requests()

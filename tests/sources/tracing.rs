@@ -15,7 +15,7 @@ fn said(server: &Server, state: &TempDir) -> String {
     let mut build = rootfs_build(&server.reference(""), &out, &state.path().join("state"));
     let output = build.args(["--allow-mutable", "-vv"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("the layer is no tar archive"), "{said}");
+    assert!(said.contains("the layer is not a tar archive"), "{said}");
     said
 }
 

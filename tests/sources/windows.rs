@@ -11,7 +11,7 @@ use crate::sources::luck::next;
 use crate::sources::store::{Builds, succeed, tar};
 use crate::sources::threads::{THREADS, failure, gzip, image};
 use support::layout::{LAYER, TestLayout, config, digest};
-use support::server::{Reply, Server, stored};
+use support::server::{Reply, Server, stored_reply};
 
 /// `Window_Descriptor` of 1 MiB, and of 128 to 512 MiB (RFC 8878, section 3.1.1.1.2).
 const WINDOWS: [u8; 6] = [10 << 3, 17 << 3, 17 << 3 | 1, 18 << 3, 18 << 3 | 4, 19 << 3];
@@ -101,7 +101,7 @@ fn a_window_that_grows_while_other_layers_are_downloaded() {
     let blobs = layout.path().join("blobs/sha256");
     let server = Server::of(&layout, &image, move |request, before| {
         let pause = Duration::from_millis(5 * (before as u64 % 4));
-        let reply = Box::new(stored(&blobs, "", request));
+        let reply = Box::new(stored_reply(&blobs, "", request));
         request.path.contains("/blobs/").then_some(Reply::Slow { reply, pause })
     });
     let expected = build(&layout.reference(&pinned), "1");

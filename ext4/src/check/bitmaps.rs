@@ -1,77 +1,79 @@
-//! The bitmaps and counts, compared with the blocks and inodes in use (pass 5 of e2fsck).
+//! Compares the bitmaps and counts with the used blocks and inodes (pass 5 of e2fsck).
 
-use super::ownership::set;
-use super::{BitmapUnit, Check, Problem, found};
+use super::claimed_blocks::set_bit;
+use super::{BitmapUnit, Checker, Problem, report_unreadable};
 use crate::checksum;
 use crate::disk::features::Features;
 use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 
-/// A comparison of the first bits of a bitmap.
-struct Compared {
+/// Result of comparing a bitmap.
+struct Comparison {
     used: u32,
-    /// The first bit that is wrong, and how many are.
+    /// Index of the first wrong bit, and the number of wrong bits.
     wrong: Option<(u32, u32)>,
 }
 
-impl<R: ReadAt> Check<R> {
-    pub(super) fn bitmaps(&mut self) -> Result<(), ReadError> {
+impl<R: ReadAt> Checker<R> {
+    /// Checks the bitmaps and counts of all groups, and the counts of the superblock.
+    pub(super) fn check_bitmaps(&mut self) -> Result<(), ReadError> {
         let (mut free_blocks, mut free_inodes) = (0, 0);
         for group in 0..self.groups.len() {
             let number = u32::try_from(group).expect("groups are counted in 32 bits");
-            free_blocks += u64::from(self.block_bitmap(number)?);
-            free_inodes += u64::from(self.inode_bitmap(number)?);
+            free_blocks += u64::from(self.check_block_bitmap(number)?);
+            free_inodes += u64::from(self.check_inode_bitmap(number)?);
         }
         let superblock = self.reader.superblock();
-        // A kernel that had no time to unmount did not write them.
+        // The kernel does not write these counts before a clean unmount.
         if self.reader.superblock().has(Features::NEEDS_RECOVERY) {
             return Ok(());
         }
         let (found, expected) = (superblock.free_blocks(), free_blocks);
         let problem = Problem::FreeBlocksWrong { found, expected };
-        self.findings.expect(found == expected, Structure::Superblock, problem);
+        self.findings.require(found == expected, Structure::Superblock, problem);
         let (found, expected) = (superblock.free_inodes_count.get(), free_inodes);
         let problem = Problem::FreeInodesWrong { found, expected };
-        self.expect(u64::from(found) == expected, Structure::Superblock, problem);
+        self.require(u64::from(found) == expected, Structure::Superblock, problem);
         Ok(())
     }
 
-    /// Returns how many blocks of the group are free.
-    fn block_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
-        let described = &self.groups[group as usize];
-        let descriptor = &described.descriptor;
-        let (at, sum) = (descriptor.block_bitmap(), descriptor.block_bitmap_csum());
-        let said = descriptor.free_blocks();
+    /// Checks the block bitmap and the number of free blocks of a group. Returns the number of
+    /// free blocks.
+    fn check_block_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
+        let state = &self.groups[group as usize];
+        let descriptor = &state.descriptor;
+        let (at, stored_checksum) = (descriptor.block_bitmap(), descriptor.block_bitmap_csum());
+        let recorded = descriptor.free_blocks();
         let (start, end) = (self.group_start(group), self.group_end(group));
         let count = u32::try_from(end.saturating_sub(start)).unwrap_or(0);
         let structure = Structure::BlockBitmap { group };
         let per_group = self.reader.superblock().blocks_per_group.get();
-        let is_written = !described.flags.contains(GroupFlags::BLOCK_UNINIT);
+        let is_written = !state.flags.contains(GroupFlags::BLOCK_UNINIT);
         let bitmap = if is_written {
-            self.bitmap(structure, at, sum, per_group)?
+            self.read_bitmap(structure, at, stored_checksum, per_group)?
         } else {
-            Some(self.unwritten(group))
+            Some(self.initial_block_bitmap(group))
         };
-        let compared = compare(bitmap.as_deref(), &self.blocks.bitmap(start, count), count);
-        self.report(structure, &compared, BitmapUnit::Block, start);
+        let comparison = compare(bitmap.as_deref(), &self.claimed.bitmap(start, count), count);
+        self.report_difference(structure, &comparison, BitmapUnit::Block, start);
         if let Some(bitmap) = bitmap.filter(|_| is_written) {
-            self.padding(structure, &bitmap, count);
+            self.check_padding(structure, &bitmap, count);
         }
-        let (found, expected) = (said, count - compared.used);
+        let (found, expected) = (recorded, count - comparison.used);
         let problem = Problem::GroupFreeBlocksWrong { found, expected };
-        self.expect(found == expected, Structure::GroupDescriptor { group }, problem);
+        self.require(found == expected, Structure::GroupDescriptor { group }, problem);
         Ok(expected)
     }
 
-    /// The bitmap of a group in which nothing is in use but what every group has: its copies, and
-    /// its own bitmaps and table.
-    fn unwritten(&self, group: u32) -> Vec<u8> {
+    /// Returns the block bitmap of a group without content: only its backup, its own bitmaps and
+    /// its own inode table are in use.
+    fn initial_block_bitmap(&self, group: u32) -> Vec<u8> {
         let mut bitmap = vec![0; self.reader.block_size()];
         let (start, end) = (self.group_start(group), self.group_end(group));
         let mut mark = |from: u64, count: u64| {
             for block in from.max(start)..from.saturating_add(count).min(end) {
-                set(&mut bitmap, block - start);
+                set_bit(&mut bitmap, block - start);
             }
         };
         let superblock = self.reader.superblock();
@@ -85,50 +87,51 @@ impl<R: ReadAt> Check<R> {
         bitmap
     }
 
-    /// Returns how many inodes of the group are free.
-    fn inode_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
-        let described = &self.groups[group as usize];
-        let descriptor = &described.descriptor;
-        let (at, sum) = (descriptor.inode_bitmap(), descriptor.inode_bitmap_csum());
-        let (said, said_directories) = (descriptor.free_inodes(), descriptor.used_dirs());
-        let is_unknown = described.is_unknown;
+    /// Checks the inode bitmap and the numbers of free inodes and directories of a group. Returns
+    /// the number of free inodes.
+    fn check_inode_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
+        let state = &self.groups[group as usize];
+        let descriptor = &state.descriptor;
+        let (at, stored_checksum) = (descriptor.inode_bitmap(), descriptor.inode_bitmap_csum());
+        let (recorded, recorded_directories) = (descriptor.free_inodes(), descriptor.used_dirs());
+        let is_unknown = state.inodes_unknown;
         let structure = Structure::InodeBitmap { group };
         let per_group = self.reader.superblock().inodes_per_group.get();
-        let is_written = !described.flags.contains(GroupFlags::INODE_UNINIT);
+        let is_written = !state.flags.contains(GroupFlags::INODE_UNINIT);
         let bitmap = if is_written {
-            self.bitmap(structure, at, sum, per_group)?
+            self.read_bitmap(structure, at, stored_checksum, per_group)?
         } else {
             None
         };
         if is_unknown {
-            return Ok(said);
+            return Ok(recorded);
         }
         let first = group * per_group + 1;
         let reserved = self.reader.superblock().first_inode();
         let mut expected = vec![0; (per_group as usize).div_ceil(8)];
         let mut directories = 0;
-        for fact in self.inodes.of_group(group) {
-            set(&mut expected, fact.index.into());
-            directories += u32::from(fact.is_directory());
+        for used in self.inodes.in_group(group) {
+            set_bit(&mut expected, used.index.into());
+            directories += u32::from(used.is_directory());
         }
         for ino in first..reserved.min(first + per_group) {
-            set(&mut expected, u64::from(ino - first));
+            set_bit(&mut expected, u64::from(ino - first));
         }
-        let compared = compare(bitmap.as_deref(), &expected, per_group);
-        self.report(structure, &compared, BitmapUnit::Inode, first.into());
+        let comparison = compare(bitmap.as_deref(), &expected, per_group);
+        self.report_difference(structure, &comparison, BitmapUnit::Inode, first.into());
         if let Some(bitmap) = bitmap {
-            self.padding(structure, &bitmap, per_group);
+            self.check_padding(structure, &bitmap, per_group);
         }
-        let free = per_group - compared.used;
+        let free = per_group - comparison.used;
         let structure = Structure::GroupDescriptor { group };
-        let (found, expected) = (said, free);
-        self.expect(
+        let (found, expected) = (recorded, free);
+        self.require(
             found == expected,
             structure,
             Problem::GroupFreeInodesWrong { found, expected },
         );
-        let (found, expected) = (said_directories, directories);
-        self.expect(
+        let (found, expected) = (recorded_directories, directories);
+        self.require(
             found == expected,
             structure,
             Problem::GroupDirectoriesWrong { found, expected },
@@ -136,64 +139,72 @@ impl<R: ReadAt> Check<R> {
         Ok(free)
     }
 
-    /// Reads a bitmap, and verifies the sum over its first bits.
-    fn bitmap(&mut self, structure: Structure, at: u64, sum: u32, bits: u32) -> Result<Option<Vec<u8>>, ReadError> {
-        // One that is out of place was found before.
+    /// Reads a bitmap, and compares the checksum of its first `bits` bits with that in the
+    /// descriptor.
+    fn read_bitmap(
+        &mut self,
+        structure: Structure,
+        at: u64,
+        stored_checksum: u32,
+        bits: u32,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        // A misplaced bitmap was reported before.
         if at == 0 || at >= self.block_count {
             return Ok(None);
         }
-        let block = self.block(structure, at);
-        let Some(block) = found(block, structure, &mut self.findings)?.flatten() else {
+        let block = self.read_block(structure, at);
+        let Some(block) = report_unreadable(block, structure, &mut self.findings)?.flatten() else {
             return Ok(None);
         };
-        if let Some(seed) = self.reader.sums().seed() {
+        if let Some(seed) = self.reader.checksum_mode().seed() {
             let covered = &block[..(bits as usize / 8).min(block.len())];
             let expected = checksum::bitmap(covered, seed);
             let mask = bitmap_csum_mask(self.reader.descriptor_size());
-            if sum & mask != expected & mask {
-                self.find(structure, Problem::ChecksumWrong);
+            if stored_checksum & mask != expected & mask {
+                self.report(structure, Problem::ChecksumWrong);
             }
         }
         Ok(Some(block))
     }
 
-    fn report(&mut self, structure: Structure, compared: &Compared, unit: BitmapUnit, first: u64) {
-        if let Some((index, count)) = compared.wrong {
+    fn report_difference(&mut self, structure: Structure, comparison: &Comparison, unit: BitmapUnit, first: u64) {
+        if let Some((index, count)) = comparison.wrong {
             let first = first + u64::from(index);
-            self.find(structure, Problem::BitmapDiffers { unit, first, count });
+            self.report(structure, Problem::BitmapDiffers { unit, first, count });
         }
     }
 
-    /// All bits of the block after the first `count` must be set.
-    fn padding(&mut self, structure: Structure, bitmap: &[u8], count: u32) {
+    /// Checks that all bits after the first `count` are set.
+    fn check_padding(&mut self, structure: Structure, bitmap: &[u8], count: u32) {
         let whole = count.next_multiple_of(8);
         let bytes = bitmap.get(whole as usize / 8..).unwrap_or_default();
-        let is_right = (count..whole).all(|index| bit(bitmap, index)) && bytes.iter().all(|&byte| byte == 0xFF);
-        self.expect(is_right, structure, Problem::BitmapPaddingWrong);
+        let is_right = (count..whole).all(|index| is_set(bitmap, index)) && bytes.iter().all(|&byte| byte == 0xFF);
+        self.require(is_right, structure, Problem::BitmapPaddingWrong);
     }
 }
 
-/// Compares the first bits of a bitmap with those that they should be.
-fn compare(bitmap: Option<&[u8]>, expected: &[u8], count: u32) -> Compared {
+/// Compares the first `count` bits of a bitmap with the expected ones. `None` is a bitmap that is
+/// unreadable or was never written.
+fn compare(bitmap: Option<&[u8]>, expected: &[u8], count: u32) -> Comparison {
     let used = expected.iter().map(|byte| byte.count_ones()).sum();
-    let mut compared = Compared { used, wrong: None };
+    let mut comparison = Comparison { used, wrong: None };
     let Some(bitmap) = bitmap else {
-        return compared;
+        return comparison;
     };
     let bytes = (0..).step_by(8).zip(bitmap.iter().zip(expected));
     for (first, _) in bytes.filter(|(_, (found, expected))| found != expected) {
         for index in (first..count)
             .take(8)
-            .filter(|&index| bit(bitmap, index) != bit(expected, index))
+            .filter(|&index| is_set(bitmap, index) != is_set(expected, index))
         {
-            let (first, count) = compared.wrong.unwrap_or((index, 0));
-            compared.wrong = Some((first, count + 1));
+            let (first, count) = comparison.wrong.unwrap_or((index, 0));
+            comparison.wrong = Some((first, count + 1));
         }
     }
-    compared
+    comparison
 }
 
-fn bit(bitmap: &[u8], index: u32) -> bool {
+fn is_set(bitmap: &[u8], index: u32) -> bool {
     bitmap
         .get(index as usize / 8)
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)

@@ -1,105 +1,115 @@
-//! Contents: extent trees and block maps, the blocks that they take, and whether the size of the
-//! file fits them.
+//! Checks the content of files: extent trees and block maps, the blocks that they claim, and the
+//! file size.
 
 use super::inodes::CheckedInode;
-use super::{Check, Problem, found};
+use super::{Checker, Problem, report_unreadable};
 use crate::disk::block_map;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
 use crate::file_type::FileType;
-use crate::read::extents::{Fault, Node, Root, Visitor, walk};
+use crate::read::extents::{MapFault, MapNode, MapRoot, MapVisitor, walk_map};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::tree::MAX_TARGET_LEN;
 use crate::units::Extent;
 
-/// The blocks of an inode.
+/// Blocks that an inode maps.
 #[derive(Default)]
-pub(super) struct Blocks {
-    /// All of them, with those that hold numbers of others.
+pub(super) struct FileBlocks {
+    /// Number of claimed blocks, including nodes and indirect blocks.
     pub(super) count: u64,
-    /// The block of the file behind its last one.
+    /// The block of the file after its last mapped one.
     end: u64,
-    /// The same without those that were never written to.
+    /// The block of the file after its last written one.
     written_end: u64,
-    /// Some were never written to.
+    /// Set if some blocks are unwritten.
     has_unwritten: bool,
     /// Extents of the content, ascending.
     pub(super) extents: Vec<Extent>,
 }
 
-impl<R: ReadAt> Check<R> {
-    /// Takes the blocks of an inode, and returns how many they are.
-    pub(super) fn content(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
+impl<R: ReadAt> Checker<R> {
+    /// Checks the content of an inode. Returns the number of blocks that it takes.
+    pub(super) fn check_content(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {
-            self.inline_content(checked)?;
+            self.check_inline_content(checked)?;
             return Ok(0);
         }
         if checked.inode.is_fast_symlink() {
-            self.fast_symlink(checked);
+            self.check_fast_symlink(checked);
             return Ok(0);
         }
-        let blocks = self.blocks_of(checked, true)?;
-        self.size(checked, &blocks)?;
+        let blocks = self.claim_mapped_blocks(checked)?;
+        self.check_size(checked, &blocks)?;
         Ok(blocks.count)
     }
 
-    /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is
-    /// a finding. If not, those are left out that were looked at before.
-    pub(super) fn blocks_of(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
+    /// Claims the blocks that an inode maps, and reports every fault of its extent tree or block
+    /// map.
+    pub(super) fn claim_mapped_blocks(&mut self, checked: &CheckedInode) -> Result<FileBlocks, ReadError> {
+        self.walk_blocks(checked, true)
+    }
+
+    /// Lists the blocks that a directory maps, once [`Checker::claim_mapped_blocks`] has claimed
+    /// them. Reports nothing, and leaves out blocks that were listed before, for any directory.
+    pub(super) fn list_mapped_blocks(&mut self, checked: &CheckedInode) -> Result<FileBlocks, ReadError> {
+        self.walk_blocks(checked, false)
+    }
+
+    fn walk_blocks(&mut self, checked: &CheckedInode, claims: bool) -> Result<FileBlocks, ReadError> {
         let is_tree = checked.flags.contains(InodeFlags::EXTENTS);
-        let seed = self.reader.sums().seed().filter(|_| first);
-        let root = Root {
+        let seed = self.reader.checksum_mode().seed().filter(|_| claims);
+        let root = MapRoot {
             bytes: &checked.inode.block,
             is_tree,
             block_size: self.reader.block_size(),
             seed: seed.map(|seed| seed.of_inode(checked.ino, checked.inode.generation.get())),
         };
-        let mut claiming = Claiming {
-            check: self,
+        let mut visitor = BlockVisitor {
+            checker: self,
             checked,
             is_tree,
-            first,
-            blocks: Blocks::default(),
+            claims,
+            blocks: FileBlocks::default(),
         };
-        walk(&root, &mut claiming)?;
-        Ok(claiming.blocks)
+        walk_map(&root, &mut visitor)?;
+        Ok(visitor.blocks)
     }
 
-    /// Content in the inode: `i_block`, and the value of an attribute.
-    fn inline_content(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
+    /// Checks the size of inline content: `i_block`, and the value of an attribute.
+    fn check_inline_content(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let rest = self
             .reader
             .read_inode(checked.ino)
-            .and_then(|inode| inode.inline_rest());
-        let Some(rest) = found(rest, structure, &mut self.findings)? else {
+            .and_then(|inode| inode.inline_data_tail());
+        let Some(rest) = report_unreadable(rest, structure, &mut self.findings)? else {
             return Ok(());
         };
         let Some((_, len)) = rest else {
-            self.find(structure, Problem::InlineDataIncomplete);
+            self.report(structure, Problem::InlineDataIncomplete);
             return Ok(());
         };
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
-        // A file may end before its attribute does, where a write came to less than there was to
-        // be.
+        // A file may be shorter than its attribute allows, after a write that was cut short.
         let is_right = match checked.file_type() {
             Some(FileType::RegularFile) => size <= room,
             _ => size == room,
         };
-        self.expect(is_right, structure, Problem::InlineDataSizeWrong { size, room });
+        self.require(is_right, structure, Problem::InlineDataSizeWrong { size, room });
         Ok(())
     }
 
-    fn fast_symlink(&mut self, checked: &CheckedInode) {
+    /// Checks that a symlink target in `i_block` has the length of the file size.
+    fn check_fast_symlink(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let size = checked.size;
         let end = checked.inode.block.iter().position(|&byte| byte == 0);
         let is_right = size > 0 && end.is_some_and(|end| end as u64 == size);
-        self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
+        self.require(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
     }
 
-    /// Compares the size of a file with its blocks (`check_blocks` of e2fsck).
-    fn size(&mut self, checked: &CheckedInode, blocks: &Blocks) -> Result<(), ReadError> {
+    /// Checks that the size of a file matches its blocks (`check_blocks` of e2fsck).
+    fn check_size(&mut self, checked: &CheckedInode, blocks: &FileBlocks) -> Result<(), ReadError> {
         let structure = checked.structure();
         let block_size = self.reader.block_size() as u64;
         let size = checked.size;
@@ -107,87 +117,89 @@ impl<R: ReadAt> Check<R> {
             Some(FileType::Directory) => {
                 let is_right = size > 0 && size == blocks.end.saturating_mul(block_size);
                 let end = blocks.end;
-                self.expect(is_right, structure, Problem::DirectorySizeWrong { size, end });
+                self.require(is_right, structure, Problem::DirectorySizeWrong { size, end });
                 let held: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
-                self.expect(held == blocks.end, structure, Problem::DirectoryWithHoles);
-                self.expect(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
+                self.require(held == blocks.end, structure, Problem::DirectoryWithHoles);
+                self.require(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
             }
             Some(FileType::Symlink) => {
                 let is_right = (1..=MAX_TARGET_LEN as u64).contains(&size) && size < block_size && blocks.end == 1;
-                self.expect(is_right, structure, Problem::SymlinkSizeWrong { size });
+                self.require(is_right, structure, Problem::SymlinkSizeWrong { size });
                 if let Some(extent) = blocks.extents.first().filter(|_| is_right) {
-                    let target = self.filled_block(structure, extent.start.get())?.unwrap_or_default();
+                    let target = self
+                        .read_nonzero_block(structure, extent.start.get())?
+                        .unwrap_or_default();
                     let end = target.iter().position(|&byte| byte == 0);
                     let is_right = end.is_some_and(|end| end as u64 == size);
-                    self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
+                    self.require(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
                 }
             }
             _ => {
                 let has_more = checked.flags.contains(InodeFlags::VERITY);
                 let smallest = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
-                let most = self.most_bytes(checked);
+                let most = self.max_file_size(checked);
                 let is_right = (has_more || size >= smallest) && size <= most;
                 let last = blocks.end.saturating_sub(1);
-                self.expect(is_right, structure, Problem::FileSizeWrong { size, last });
+                self.require(is_right, structure, Problem::FileSizeWrong { size, last });
             }
         }
         Ok(())
     }
 
-    /// Bytes that extents or a map reach.
-    pub(super) fn most_bytes(&self, checked: &CheckedInode) -> u64 {
+    /// Returns the maximum size in bytes of a file with extents, or with a block map.
+    pub(super) fn max_file_size(&self, checked: &CheckedInode) -> u64 {
         let block_size = self.reader.block_size() as u64;
         if checked.flags.contains(InodeFlags::EXTENTS) {
             block_size << 32
         } else {
-            block_map::reach(3, self.reader.block_size()) * block_size
+            block_map::reachable_blocks(3, self.reader.block_size()) * block_size
         }
     }
 }
 
-/// Takes the blocks of an inode, and makes any fault a finding; or leaves out what was taken
-/// before, in silence.
-struct Claiming<'a, R> {
-    check: &'a mut Check<R>,
+/// Visitor that collects the blocks of an inode. With `claims`, it claims them and reports every
+/// fault. Otherwise, it skips blocks that were listed before, and reports nothing.
+struct BlockVisitor<'a, R> {
+    checker: &'a mut Checker<R>,
     checked: &'a CheckedInode,
     is_tree: bool,
-    first: bool,
-    blocks: Blocks,
+    claims: bool,
+    blocks: FileBlocks,
 }
 
-impl<R: ReadAt> Claiming<'_, R> {
-    fn structure(&self, node: Option<&Node>) -> Structure {
+impl<R: ReadAt> BlockVisitor<'_, R> {
+    fn structure(&self, node: Option<&MapNode>) -> Structure {
         node.map_or(self.checked.structure(), |node| node.structure(self.checked.ino))
     }
 }
 
-impl<R: ReadAt> Visitor for Claiming<'_, R> {
-    fn node(&mut self, node: &Node) -> Result<Option<Vec<u8>>, ReadError> {
+impl<R: ReadAt> MapVisitor for BlockVisitor<'_, R> {
+    fn read_node(&mut self, node: &MapNode) -> Result<Option<Vec<u8>>, ReadError> {
         let structure = node.structure(self.checked.ino);
-        let check = &mut *self.check;
-        if self.first {
-            // One that belongs to something else is not looked into, which also ends circles.
-            let before = check.findings.count();
-            if !check.claim(structure, node.block, 1) || check.findings.count() > before {
+        let checker = &mut *self.checker;
+        if self.claims {
+            // A node that belongs to another structure is not read. That also ends cycles.
+            let before = checker.findings.count();
+            if !checker.claim_blocks(structure, node.block, 1) || checker.findings.count() > before {
                 return Ok(None);
             }
             self.blocks.count += 1;
-        } else if check.walked.claim(node.block.get(), 1).is_some() {
+        } else if checker.visited.claim(node.block.get(), 1).is_some() {
             return Ok(None);
         }
-        check.filled_block(structure, node.block.get())
+        checker.read_nonzero_block(structure, node.block.get())
     }
 
-    fn extent(&mut self, node: Option<&Node>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
+    fn visit_extent(&mut self, node: Option<&MapNode>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
         let structure = self.structure(node);
-        let (check, blocks) = (&mut *self.check, &mut self.blocks);
+        let (checker, blocks) = (&mut *self.checker, &mut self.blocks);
         let (start, count) = (extent.start.get(), u64::from(extent.count));
-        let is_taken = if self.first {
-            check.claim(structure, extent.start, count)
+        let is_taken = if self.claims {
+            checker.claim_blocks(structure, extent.start, count)
         } else {
-            start != 0 && start + count <= check.block_count && check.walked.claim(start, count).is_none()
+            start != 0 && start + count <= checker.block_count && checker.visited.claim(start, count).is_none()
         };
-        // A tree reaches as far as it says, even with blocks that cannot be.
+        // The extents of a tree determine its end even if their blocks are invalid.
         if self.is_tree || is_taken {
             blocks.end = u64::from(extent.logical) + count;
             if is_written {
@@ -199,27 +211,27 @@ impl<R: ReadAt> Visitor for Claiming<'_, R> {
         if !is_taken {
             return Ok(());
         }
-        blocks.count += if self.first { count } else { 0 };
+        blocks.count += if self.claims { count } else { 0 };
         match blocks.extents.last_mut() {
-            Some(last) if !self.is_tree && last.continues_with(extent) => last.count += extent.count,
+            Some(last) if !self.is_tree && last.is_followed_by(extent) => last.count += extent.count,
             _ => blocks.extents.push(extent),
         }
         Ok(())
     }
 
-    fn fault(&mut self, node: Option<&Node>, fault: Fault) -> Result<(), ReadError> {
-        if !self.first {
+    fn visit_fault(&mut self, node: Option<&MapNode>, fault: MapFault) -> Result<(), ReadError> {
+        if !self.claims {
             return Ok(());
         }
         let structure = self.structure(node);
         let problem = match fault {
-            Fault::Header => Problem::ExtentHeaderWrong,
-            Fault::Checksum => Problem::ChecksumWrong,
-            Fault::Order { logical } => Problem::ExtentIndexOutOfOrder { logical },
-            Fault::Extent { logical, count } => Problem::ExtentWrong { logical, blocks: count },
-            Fault::TooFar { logical } => Problem::MappedBlockTooFar { logical },
+            MapFault::Header => Problem::ExtentHeaderWrong,
+            MapFault::Checksum => Problem::ChecksumWrong,
+            MapFault::Order { logical } => Problem::ExtentIndexOutOfOrder { logical },
+            MapFault::Extent { logical, count } => Problem::ExtentWrong { logical, blocks: count },
+            MapFault::TooFar { logical } => Problem::MappedBlockTooFar { logical },
         };
-        self.check.find(structure, problem);
+        self.checker.report(structure, problem);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Findings of a check, and the report of them.
+//! [`Finding`]s of a check, and the [`CheckReport`] that lists them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,22 +6,22 @@ use std::fmt;
 use super::{Problem, Severity, StopReason};
 use crate::read::{Structure, StructureKind};
 
-/// Most findings that a report lists; the others are counted.
+/// Maximum number of findings that a report lists. The others are counted.
 const MAX_LISTED: usize = 1000;
 
-/// Something that is wrong with a file system.
+/// Fault of a file system.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The structure that is wrong.
+    /// Structure with the fault.
     pub structure: Structure,
-    /// The fault of the structure.
+    /// Problem of the structure.
     pub problem: Problem,
 }
 
 impl Finding {
-    /// Returns the severity of the problem in its structure: nothing that is wrong with a backup is
-    /// more than a warning.
+    /// Returns the severity of the problem in its structure. Every problem of a backup is a
+    /// warning.
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self.structure.kind() {
@@ -37,40 +37,42 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All that is wrong with a file system; nothing if it is clean.
+/// Faults of a file system. Empty for a clean one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// The first 1,000 findings, each once. If the check ended early, the last one says why.
+    /// The first 1,000 findings, without repetitions. If the check ended early, the last one is
+    /// the reason.
     pub findings: Vec<Finding>,
     /// Number of findings that are not listed.
     pub more: u64,
 }
 
 impl CheckReport {
-    /// Returns whether nothing was found.
+    /// Returns whether the file system has no fault.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
 }
 
-/// The findings of a check under way.
+/// Findings of a running check.
 #[derive(Default)]
 pub(super) struct Findings {
     report: CheckReport,
-    /// Those that are listed. Structures are read by more than one pass: a damaged descriptor is
-    /// met on the way to the journal's inode, and again among all descriptors.
+    /// Listed findings. Several passes read the same structures: a damaged descriptor is found
+    /// while reading the journal's inode, and again among all descriptors.
     listed: BTreeSet<Finding>,
-    /// Number of findings, with repetitions.
+    /// Number of findings, including repetitions.
     count: u64,
-    /// The check ended early, and further findings mean nothing.
-    is_over: bool,
+    /// Set once the check has ended early. Further findings would be meaningless.
+    stopped: bool,
 }
 
 impl Findings {
+    /// Adds a finding, unless it is listed already or the check has ended early.
     pub(super) fn add(&mut self, structure: Structure, problem: Problem) {
-        if self.is_over {
+        if self.stopped {
             return;
         }
         self.count += 1;
@@ -87,30 +89,30 @@ impl Findings {
         }
     }
 
-    /// Ends the check with a finding, which is listed however many there are.
+    /// Ends the check. Adds a finding with the reason, which is listed even if the list is full.
     pub(super) fn stop(&mut self, reason: StopReason) {
         let report = &mut self.report;
-        if !self.is_over && report.findings.len() == MAX_LISTED {
+        if !self.stopped && report.findings.len() == MAX_LISTED {
             report.findings.pop();
             report.more += 1;
         }
         self.add(Structure::Superblock, Problem::CheckStopped { reason });
-        self.is_over = true;
+        self.stopped = true;
     }
 
-    /// Adds a finding unless something holds.
-    pub(super) fn expect(&mut self, holds: bool, structure: Structure, problem: Problem) {
+    /// Adds a finding unless `holds` is true.
+    pub(super) fn require(&mut self, holds: bool, structure: Structure, problem: Problem) {
         if !holds {
             self.add(structure, problem);
         }
     }
 
-    /// Returns whether the check ended early.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
+    /// Returns whether the check has ended early.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
-    /// Returns the number of findings so far. It grows with each, also with one that is listed.
+    /// Returns the number of findings so far, including repetitions.
     pub(super) fn count(&self) -> u64 {
         self.count
     }

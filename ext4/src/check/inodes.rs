@@ -1,14 +1,14 @@
-//! Inodes, in the order of their numbers (pass 1 of e2fsck).
+//! Checks inodes in the order of their numbers (pass 1 of e2fsck).
 
-use super::inode_facts::InodeFact;
-use super::ownership::Ownership;
-use super::{BlockRole, Check, InodeFeature, Problem, found, is_zeros};
+use super::claimed_blocks::ClaimedBlocks;
+use super::used_inodes::UsedInode;
+use super::{BlockRole, Checker, InodeFeature, Problem, is_zeros, report_unreadable};
 use crate::disk::features::Features;
 use crate::disk::group_desc::GroupFlags;
 use crate::disk::inode::{Inode, InodeFlags, PERMISSION_BITS};
 use crate::disk::superblock::Superblock;
 use crate::file_type::FileType;
-use crate::read::sums::is_right_inode;
+use crate::read::checksums::inode_checksum_ok;
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
@@ -24,21 +24,21 @@ const BOOT_LOADER: u32 = 5;
 const RESIZE: u32 = Ino::RESIZE.0;
 const JOURNAL: u32 = Ino::JOURNAL.0;
 
-/// Reserved inodes that are files, and have no name.
+/// Reserved inodes that are files without a name.
 const NAMELESS: [u32; 6] = [BAD_BLOCKS, USER_QUOTA, GROUP_QUOTA, BOOT_LOADER, RESIZE, JOURNAL];
 
-/// Most bytes of an inode table that are read at once.
-const PART_LEN: usize = 1 << 20;
+/// Maximum number of bytes of an inode table that are read at once.
+const CHUNK_LEN: usize = 1 << 20;
 
-/// An inode under check.
+/// Inode under check.
 pub(super) struct CheckedInode {
     pub(super) ino: Ino,
     pub(super) inode: Inode,
     pub(super) flags: InodeFlags,
     pub(super) size: u64,
-    /// Offset of the room for attributes, behind the fields.
+    /// Offset in bytes of the space for attributes, after the fields.
     pub(super) fields_end: usize,
-    /// All its bytes.
+    /// All bytes of the inode.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -63,68 +63,70 @@ impl CheckedInode {
         self.inode.file_type()
     }
 
-    /// Room for attributes behind the fields; empty if these reach out of the inode.
-    pub(super) fn room(&self) -> &[u8] {
+    /// Returns the space for attributes after the fields. It is empty if the fields exceed the
+    /// inode.
+    pub(super) fn xattr_area(&self) -> &[u8] {
         self.bytes.get(self.fields_end..).unwrap_or_default()
     }
 }
 
-impl<R: ReadAt> Check<R> {
-    pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
-        // Damaged descriptors may name one table many times: then it is that of the first.
-        let mut tables = Ownership::new(self.block_count);
+impl<R: ReadAt> Checker<R> {
+    /// Checks the inodes of all groups.
+    pub(super) fn check_inodes(&mut self) -> Result<(), ReadError> {
+        // Damaged descriptors may share a table. It belongs to the first of their groups.
+        let mut tables = ClaimedBlocks::new(self.block_count);
         let len = self.reader.superblock().inode_table_blocks();
         for group in 0..self.groups.len() {
             self.inodes.begin_group();
-            if self.findings.is_over() {
+            if self.findings.is_stopped() {
                 break;
             }
-            let described = &mut self.groups[group];
-            if described.flags.contains(GroupFlags::INODE_UNINIT) {
+            let state = &mut self.groups[group];
+            if state.flags.contains(GroupFlags::INODE_UNINIT) {
                 continue;
             }
-            let (table, blocks) = (described.descriptor.inode_table(), 1..self.block_count);
-            described.is_unknown = !blocks.contains(&table) || tables.claim(table, len).is_some();
-            if !described.is_unknown {
+            let (table, blocks) = (state.descriptor.inode_table(), 1..self.block_count);
+            state.inodes_unknown = !blocks.contains(&table) || tables.claim(table, len).is_some();
+            if !state.inodes_unknown {
                 let number = u32::try_from(group).expect("groups are counted in 32 bits");
-                self.table(number)?;
+                self.check_inode_table(number)?;
             }
         }
-        self.names.are_partial = self.groups.iter().any(|group| group.is_unknown);
+        self.parents.incomplete = self.groups.iter().any(|group| group.inodes_unknown);
         Ok(())
     }
 
-    /// Returns whether an inode is in a group whose inodes are not known.
-    pub(super) fn is_unknown(&self, ino: u32) -> bool {
+    /// Returns whether an inode is in a group whose inodes are unknown.
+    pub(super) fn is_in_unknown_group(&self, ino: u32) -> bool {
         let group = self.inodes.position(ino).and_then(|(group, _)| self.groups.get(group));
-        group.is_some_and(|group| group.is_unknown)
+        group.is_some_and(|group| group.inodes_unknown)
     }
 
-    /// Checks the inodes of a group that were ever used.
-    fn table(&mut self, group: u32) -> Result<(), ReadError> {
-        let described = &self.groups[group as usize];
-        let (table, per_group) = (described.descriptor.inode_table(), self.inodes.per_group());
+    /// Checks the inodes of a group, except those that were never used.
+    fn check_inode_table(&mut self, group: u32) -> Result<(), ReadError> {
+        let state = &self.groups[group as usize];
+        let (table, per_group) = (state.descriptor.inode_table(), self.inodes.per_group());
         let inode_size = self.reader.inode_size();
         let in_block = (self.reader.block_size() / inode_size) as u64;
         let in_image = (self.block_count - table).saturating_mul(in_block);
-        let used = per_group.saturating_sub(described.unused_inodes);
+        let used = per_group.saturating_sub(state.unused_inodes);
         let used = u32::try_from(in_image).map_or(used, |in_image| in_image.min(used));
         let start = self.reader.offset_of_block(table);
-        let in_part = u32::try_from(PART_LEN / inode_size).expect("a part is small");
+        let in_chunk = u32::try_from(CHUNK_LEN / inode_size).expect("a chunk is small");
         let first = group * per_group + 1;
-        let mut part = Vec::new();
-        for begun in (0..used).step_by(in_part as usize) {
-            let count = in_part.min(used - begun);
-            part.resize(count as usize * inode_size, 0);
-            let at = start + u64::from(begun) * inode_size as u64;
-            let read = self.reader.read_at(at, &mut part);
-            let Some(()) = found(read, Structure::GroupDescriptor { group }, &mut self.findings)? else {
+        let mut chunk = Vec::new();
+        for start_index in (0..used).step_by(in_chunk as usize) {
+            let count = in_chunk.min(used - start_index);
+            chunk.resize(count as usize * inode_size, 0);
+            let at = start + u64::from(start_index) * inode_size as u64;
+            let read = self.reader.read_at(at, &mut chunk);
+            let Some(()) = report_unreadable(read, Structure::GroupDescriptor { group }, &mut self.findings)? else {
                 return Ok(());
             };
-            let inodes = (first + begun..).zip(part.chunks_exact(inode_size));
+            let inodes = (first + start_index..).zip(chunk.chunks_exact(inode_size));
             for (ino, bytes) in inodes.filter(|(_, bytes)| !is_zeros(bytes)) {
-                self.inode(Ino(ino), bytes.to_vec())?;
-                if self.findings.is_over() {
+                self.check_inode(Ino(ino), bytes.to_vec())?;
+                if self.findings.is_stopped() {
                     return Ok(());
                 }
             }
@@ -132,75 +134,76 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    fn inode(&mut self, ino: Ino, bytes: Vec<u8>) -> Result<(), ReadError> {
+    /// Checks an inode, and adds it to the used ones if it is in use.
+    fn check_inode(&mut self, ino: Ino, bytes: Vec<u8>) -> Result<(), ReadError> {
         let checked = CheckedInode::new(ino, bytes);
-        self.fields(&checked);
+        self.check_fields_and_checksum(&checked);
         let superblock = self.reader.superblock();
         let (links, mode) = (checked.inode.links(), checked.inode.mode.get());
         let is_reserved = ino.get() < superblock.first_inode() && ino != Ino::ROOT;
-        // Of those that are reserved, some have a use by their number alone, and others by the
-        // superblock.
+        // Some reserved inodes have a purpose by their number alone. The superblock names the
+        // others that have one.
         let may_be_file = matches!(ino.get(), BOOT_LOADER | RESIZE) || superblock.named_inodes().contains(&ino.get());
-        self.expect(
+        self.require(
             !is_reserved || may_be_file || mode == 0,
             checked.structure(),
             Problem::ReservedInodeHasMode { mode },
         );
         if is_reserved {
-            self.reserved(&checked);
+            self.check_reserved_inode(&checked);
         }
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         let is_unused = links == 0 && !(is_reserved && mode != 0) && !is_orphan;
-        // A reserved inode without a mode is not in use, whatever else is in it.
+        // A reserved inode without a mode is unused, whatever its other fields are.
         if is_unused || is_reserved && mode == 0 && !may_be_file {
             if mode != 0 && checked.inode.dtime.get() == 0 {
-                self.find(checked.structure(), Problem::DeletionTimeMissing);
+                self.report(checked.structure(), Problem::DeletionTimeMissing);
             }
-            let is_time = !self.has_numbers_for_times(&checked);
-            self.expect(is_time, checked.structure(), Problem::OrphanLinkStale);
-            // The list of bad blocks is in use without looking like it; whatever is reserved may
+            let is_time = !self.has_orphan_link_as_dtime(&checked);
+            self.require(is_time, checked.structure(), Problem::OrphanLinkStale);
+            // The bad blocks inode owns its blocks although it looks unused. Reserved inodes may
             // have attributes.
             if ino.get() == BAD_BLOCKS {
-                self.blocks_of(&checked, true)?;
+                self.claim_mapped_blocks(&checked)?;
             } else if is_reserved {
-                let attributes = self.attributes(&checked)?;
-                self.sectors(&checked, attributes);
+                let attributes = self.check_xattrs(&checked)?;
+                self.check_block_count(&checked, attributes);
             }
             return Ok(());
         }
         let is_value = checked.flags.contains(InodeFlags::EA_INODE);
         let superblock = self.reader.superblock();
         let is_special = is_nameless(superblock, ino);
-        self.inodes.push(InodeFact {
+        self.inodes.push(UsedInode {
             index: (ino.get() - 1) % self.inodes.per_group(),
             file_type: checked.file_type(),
             links,
-            found: 0,
-            is_nameless: is_special || is_reserved || is_value,
-            is_foreign: checked.flags.contains(InodeFlags::IMAGIC),
-            is_orphan,
+            links_found: 0,
+            nameless: is_special || is_reserved || is_value,
+            afs: checked.flags.contains(InodeFlags::IMAGIC),
+            orphan: is_orphan,
         });
-        self.used(&checked)
+        self.check_used_inode(&checked)
     }
 
-    /// Checks that the inodes are in use that the superblock names.
-    pub(super) fn named_inodes(&mut self) {
+    /// Checks that the inodes that the superblock names are in use.
+    pub(super) fn check_named_inodes(&mut self) {
         let superblock = self.reader.superblock();
         let has_resize = superblock.has(Features::RESIZE_INODE);
         let resize = has_resize.then_some(Ino::RESIZE.get());
         let names = superblock.named_inodes().into_iter().chain(resize);
         for ino in names.filter(|&ino| ino != 0) {
-            let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
-            self.expect(is_used, Structure::Superblock, Problem::NamedInodeUnused { ino });
+            let is_used = self.inodes.get(ino).is_some() || self.is_in_unknown_group(ino);
+            self.require(is_used, Structure::Superblock, Problem::NamedInodeUnused { ino });
         }
     }
 
-    /// Checks an inode that has a use by its number, or none.
-    fn reserved(&mut self, checked: &CheckedInode) {
+    /// Checks a reserved inode, which has a fixed purpose or none.
+    fn check_reserved_inode(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let (ino, inode, flags) = (checked.ino.get(), &checked.inode, checked.flags);
         let is_file = inode.mode.get() != 0 || inode.links() != 0;
-        self.expect(
+        self.require(
             !flags.contains(InodeFlags::CASEFOLD),
             structure,
             Problem::FeatureMissing {
@@ -208,10 +211,10 @@ impl<R: ReadAt> Check<R> {
             },
         );
         if ino == BAD_BLOCKS {
-            // Only the low halves are looked at.
+            // e2fsck only reads the low halves.
             let has_owner = inode.uid.get() != 0 || inode.gid.get() != 0;
             let has_more = flags.contains(InodeFlags::INLINE_DATA) || inode.file_acl_lo.get() != 0;
-            self.expect(
+            self.require(
                 !is_file && !has_owner && !has_more,
                 structure,
                 Problem::BadBlocksInodeWrong,
@@ -222,36 +225,36 @@ impl<R: ReadAt> Check<R> {
         let is_named = superblock.named_inodes().contains(&ino);
         let has_resize = superblock.has(Features::RESIZE_INODE);
         let has_block = match ino {
-            // Only the first is looked at.
+            // e2fsck only reads the first block number.
             USER_QUOTA | GROUP_QUOTA | JOURNAL if !is_named => inode.links() != 0 || inode.block_map()[0] != 0,
             RESIZE if !has_resize => inode.block_map().iter().any(|&block| block != 0),
             _ => false,
         };
-        self.expect(!has_block, structure, Problem::ReservedInodeHasBlocks);
+        self.require(!has_block, structure, Problem::ReservedInodeHasBlocks);
         if !is_file && !matches!(ino, USER_QUOTA | GROUP_QUOTA | JOURNAL) {
-            self.expect(!flags.contains(InodeFlags::INDEX), structure, Problem::IndexUnexpected);
-            let (size, most) = (checked.size, self.most_bytes(checked));
-            self.expect(size <= most, structure, Problem::FileTooLarge { size });
+            self.require(!flags.contains(InodeFlags::INDEX), structure, Problem::IndexUnexpected);
+            let (size, most) = (checked.size, self.max_file_size(checked));
+            self.require(size <= most, structure, Problem::FileTooLarge { size });
         }
     }
 
-    /// Checks the length of the fields, and the checksum.
-    fn fields(&mut self, checked: &CheckedInode) {
+    /// Checks the length of the fields, and verifies the checksum.
+    fn check_fields_and_checksum(&mut self, checked: &CheckedInode) {
         let (inode, structure) = (&checked.inode, checked.structure());
         let bytes = inode.extra_isize.get();
         let has_room = inode.fields_end(checked.bytes.len()).is_some();
-        self.expect(has_room, structure, Problem::ExtraFieldsWrong { bytes });
-        if let Some(seed) = self.reader.sums().seed() {
+        self.require(has_room, structure, Problem::ExtraFieldsWrong { bytes });
+        if let Some(seed) = self.reader.checksum_mode().seed() {
             let seed = seed.of_inode(checked.ino, inode.generation.get());
             let (lo, hi) = (inode.checksum_lo.get(), inode.high_checksum());
-            let is_right = is_right_inode(&checked.bytes, lo, hi, seed);
-            self.expect(is_right, structure, Problem::ChecksumWrong);
+            let is_right = inode_checksum_ok(&checked.bytes, lo, hi, seed);
+            self.require(is_right, structure, Problem::ChecksumWrong);
         }
     }
 
-    /// Returns whether the time of deletion is the number of the next inode in a list of orphans.
-    /// They can be told apart unless a clock stood at the epoch.
-    fn has_numbers_for_times(&self, checked: &CheckedInode) -> bool {
+    /// Returns whether the time of deletion is the number of the next inode in the orphan list. It
+    /// cannot be mistaken for a time unless a clock was set to 1970.
+    fn has_orphan_link_as_dtime(&self, checked: &CheckedInode) -> bool {
         let superblock = self.reader.superblock();
         let count = superblock.inodes_count.get();
         let times = [superblock.wtime, superblock.mtime, superblock.mkfs_time];
@@ -260,41 +263,42 @@ impl<R: ReadAt> Check<R> {
     }
 
     /// Checks an inode in use.
-    fn used(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
+    fn check_used_inode(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let kind = checked.file_type();
         let is_bad_blocks = checked.ino.get() == BAD_BLOCKS;
         let bits = checked.inode.mode.get() & !PERMISSION_BITS;
         let problem = Problem::FileTypeUnknown { bits };
-        self.expect(kind.is_some() || is_bad_blocks, structure, problem);
+        self.require(kind.is_some() || is_bad_blocks, structure, problem);
         let seconds = checked.inode.dtime.get();
         let may_have_time = seconds == 0 || self.orphans.contains(&checked.ino.get());
-        self.expect(may_have_time, structure, Problem::DeletionTimeUnexpected { seconds });
-        self.expect(checked.inode.obso_faddr.get() == 0, structure, Problem::FragmentAddress);
+        self.require(may_have_time, structure, Problem::DeletionTimeUnexpected { seconds });
+        self.require(checked.inode.obso_faddr.get() == 0, structure, Problem::FragmentAddress);
         if checked.ino == Ino::ROOT && kind != Some(FileType::Directory) {
-            self.find(structure, Problem::RootNotDirectory);
+            self.report(structure, Problem::RootNotDirectory);
         }
-        self.features(checked);
-        let attributes = self.attributes(checked)?;
+        self.check_feature_flags(checked);
+        let attributes = self.check_xattrs(checked)?;
         let has_resize = self.reader.superblock().has(Features::RESIZE_INODE);
         let content = if checked.ino == Ino::RESIZE && has_resize {
-            self.resize_inode(checked)?
+            self.check_resize_inode(checked)?
         } else if has_content(kind) || is_bad_blocks {
-            self.content(checked)?
+            self.check_content(checked)?
         } else {
             let size = checked.size;
-            self.expect(size == 0, structure, Problem::SizeWithoutContent { size });
+            self.require(size == 0, structure, Problem::SizeWithoutContent { size });
             0
         };
-        // Nobody counts bad blocks.
+        // The block count of the bad blocks inode is not maintained.
         if !is_bad_blocks {
-            self.sectors(checked, attributes + content);
+            self.check_block_count(checked, attributes + content);
         }
         Ok(())
     }
 
-    /// Checks flags and high halves of numbers against the features, and the type.
-    fn features(&mut self, checked: &CheckedInode) {
+    /// Checks flags and high halves against the features of the file system and the type of the
+    /// inode.
+    fn check_feature_flags(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let features = self.reader.superblock().features();
         let (flags, kind) = (checked.flags, checked.file_type());
@@ -306,35 +310,35 @@ impl<R: ReadAt> Check<R> {
             (InodeFlags::CASEFOLD, Features::CASEFOLD, InodeFeature::Casefold),
         ] {
             let has_feature = !flags.contains(flag) || features.contains(feature);
-            self.expect(has_feature, structure, Problem::FeatureMissing { needs });
+            self.require(has_feature, structure, Problem::FeatureMissing { needs });
         }
         let is_inline = flags.contains(InodeFlags::INLINE_DATA);
         let is_mapped = flags.intersects(InodeFlags::EXTENTS | InodeFlags::INDEX);
-        self.expect(!(is_inline && is_mapped), structure, Problem::InlineDataMapped);
+        self.require(!(is_inline && is_mapped), structure, Problem::InlineDataMapped);
         let may_be_magic = features.contains(Features::IMAGIC_INODES);
         let is_magic = flags.contains(InodeFlags::IMAGIC);
-        self.expect(may_be_magic || !is_magic, structure, Problem::AfsInode);
+        self.require(may_be_magic || !is_magic, structure, Problem::AfsInode);
         let may_be_wide = features.contains(Features::BIT64);
         let is_wide = checked.inode.file_acl() > u32::MAX.into();
-        self.expect(may_be_wide || !is_wide, structure, Problem::XattrBlockNumberTooLarge);
-        self.large(checked);
+        self.require(may_be_wide || !is_wide, structure, Problem::XattrBlockNumberTooLarge);
+        self.check_large_size(checked);
         let is_kept = flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
         let may_be_kept = matches!(kind, Some(FileType::RegularFile | FileType::Directory));
-        self.expect(!is_kept || may_be_kept, structure, Problem::ImmutableSpecialFile);
+        self.require(!is_kept || may_be_kept, structure, Problem::ImmutableSpecialFile);
         let has_extents = flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
         let may_have_extents = has_content(kind) || checked.ino.get() == BAD_BLOCKS;
-        self.expect(
+        self.require(
             !has_extents || may_have_extents,
             structure,
             Problem::ExtentsWithoutContent,
         );
         let has_index = flags.contains(InodeFlags::INDEX);
         let may_have_index = kind == Some(FileType::Directory) && features.contains(Features::DIR_INDEX);
-        self.expect(!has_index || may_have_index, structure, Problem::IndexUnexpected);
+        self.require(!has_index || may_have_index, structure, Problem::IndexUnexpected);
     }
 
-    /// Checks sizes that take features.
-    fn large(&mut self, checked: &CheckedInode) {
+    /// Checks sizes that need a feature.
+    fn check_large_size(&mut self, checked: &CheckedInode) {
         const LARGE: u64 = 1 << 31;
         let superblock = self.reader.superblock();
         let has_index = checked.flags.contains(InodeFlags::INDEX);
@@ -350,11 +354,11 @@ impl<R: ReadAt> Check<R> {
         };
         let may_be_large = superblock.has(feature);
         let problem = Problem::FeatureMissing { needs };
-        self.expect(!is_large || may_be_large, checked.structure(), problem);
+        self.require(!is_large || may_be_large, checked.structure(), problem);
     }
 
     /// Checks `i_blocks`, which is in units of 512 bytes or of blocks.
-    fn sectors(&mut self, checked: &CheckedInode, blocks: u64) {
+    fn check_block_count(&mut self, checked: &CheckedInode, blocks: u64) {
         let structure = checked.structure();
         let has_huge = self.reader.superblock().has(Features::HUGE_FILE);
         let found = if has_huge {
@@ -368,16 +372,16 @@ impl<R: ReadAt> Check<R> {
             self.reader.block_size() as u64 / 512
         };
         let expected = blocks.saturating_mul(unit);
-        self.expect(
+        self.require(
             found == expected,
             structure,
             Problem::InodeBlocksWrong { found, expected },
         );
         let is_huge = checked.inode.blocks() > u32::MAX.into();
-        self.expect(has_huge || !is_huge, structure, Problem::InodeBlocksTooLarge);
+        self.require(has_huge || !is_huge, structure, Problem::InodeBlocksTooLarge);
     }
 
-    /// Reads an inode again, which was checked before.
+    /// Reads an inode again that was checked before.
     pub(super) fn reread_inode(&mut self, ino: Ino) -> Result<Option<CheckedInode>, ReadError> {
         let position = self.inodes.position(ino.get()).and_then(|(group, index)| {
             let table = self.groups.get(group)?.descriptor.inode_table();
@@ -390,21 +394,21 @@ impl<R: ReadAt> Check<R> {
         let mut bytes = vec![0; size];
         let at = self.reader.offset_of_block(table) + u64::from(index) * size as u64;
         let read = self.reader.read_at(at, &mut bytes);
-        let read = found(read, Structure::Inode { ino: ino.get() }, &mut self.findings)?;
+        let read = report_unreadable(read, Structure::Inode { ino: ino.get() }, &mut self.findings)?;
         Ok(read.map(|()| CheckedInode::new(ino, bytes)))
     }
 
-    /// Claims blocks for a structure. They must be in the image, and not belong to anything else.
-    /// Returns whether they are in the image.
-    pub(super) fn claim(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
+    /// Claims blocks for a structure of an inode. Reports blocks outside of the image, and blocks
+    /// that belong to another structure. Returns whether the blocks are in the image.
+    pub(super) fn claim_blocks(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
         let (start, end) = (start.get(), start.get().saturating_add(count));
         let first = u64::from(self.reader.superblock().first_data_block.get()).max(1);
         if start < first || end > self.block_count {
-            self.find(structure, Problem::BlocksOutside { start, end });
+            self.report(structure, Problem::BlocksOutside { start, end });
             return false;
         }
-        if let Some(block) = self.blocks.claim(start, count) {
-            self.find(
+        if let Some(block) = self.claimed.claim(start, count) {
+            self.report(
                 structure,
                 Problem::BlockClaimedTwice {
                     block,

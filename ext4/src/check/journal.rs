@@ -1,55 +1,56 @@
-//! The journal: its superblock, and what it holds if it was not replayed.
+//! Checks the journal: its superblock, and whether it should be empty.
 
-use super::{Check, Problem, found};
+use super::{Checker, Problem, report_unreadable};
 use crate::disk::features::Features;
 use crate::disk::journal::MIN_BLOCKS;
 use crate::file_type::FileType;
-use crate::read::journal::Log;
+use crate::read::journal::JournalLog;
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Ino, signed};
 
-impl<R: ReadAt> Check<R> {
-    pub(super) fn journal(&mut self) -> Result<(), ReadError> {
+impl<R: ReadAt> Checker<R> {
+    /// Checks whether the file system may have a journal, and the journal's superblock.
+    pub(super) fn check_journal(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = superblock.journal_inum.get();
         let has_journal = superblock.has(Features::HAS_JOURNAL);
         let structure = Structure::Journal;
         if !has_journal {
-            // The number of its device alone is no fault.
+            // A device number alone is not a fault.
             let is_elsewhere = superblock.journal_uuid != [0; 16];
-            self.expect(ino == 0, Structure::Superblock, Problem::JournalInodeUnexpected { ino });
-            self.expect(!is_elsewhere, Structure::Superblock, Problem::JournalDeviceUnexpected);
+            self.require(ino == 0, Structure::Superblock, Problem::JournalInodeUnexpected { ino });
+            self.require(!is_elsewhere, Structure::Superblock, Problem::JournalDeviceUnexpected);
             return Ok(());
         }
-        if self.reader.has_journal_elsewhere() || superblock.journal_uuid != [0; 16] {
-            self.find(Structure::Superblock, Problem::JournalElsewhere);
+        if self.reader.has_external_journal() || superblock.journal_uuid != [0; 16] {
+            self.report(Structure::Superblock, Problem::JournalElsewhere);
             return Ok(());
         }
-        self.expect(
+        self.require(
             ino == Ino::JOURNAL.get(),
             Structure::Superblock,
             Problem::JournalInodeWrong { ino },
         );
         let needs_recovery = self.reader.info().needs_recovery;
-        let log = self.log(Ino(ino));
-        if let Some(log) = found(log, structure, &mut self.findings)? {
-            self.expect(needs_recovery || log.start == 0, structure, Problem::JournalNotEmpty);
-            self.expect(
+        let log = self.open_journal(Ino(ino));
+        if let Some(log) = report_unreadable(log, structure, &mut self.findings)? {
+            self.require(needs_recovery || log.start == 0, structure, Problem::JournalNotEmpty);
+            self.require(
                 log.errno == 0,
                 structure,
                 Problem::JournalError {
                     errno: signed(log.errno),
                 },
             );
-            self.expect(log.users <= 1, structure, Problem::JournalShared { users: log.users });
+            self.require(log.users <= 1, structure, Problem::JournalShared { users: log.users });
         }
         Ok(())
     }
 
-    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal
-    /// whose inode is lost.
-    pub(super) fn journal_backup(&mut self) -> Result<(), ReadError> {
+    /// Checks the superblock's copy of the journal's block map and size. e2fsck uses it to find a
+    /// journal whose inode is lost.
+    pub(super) fn check_journal_backup(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let (backup, journal) = (superblock.journal_backup(), superblock.journal_inum.get());
         let Some(backup) = backup.filter(|_| journal != 0) else {
@@ -59,20 +60,20 @@ impl<R: ReadAt> Check<R> {
             return Ok(());
         };
         let is_right = backup == (checked.inode.block, checked.size);
-        self.expect(is_right, Structure::Superblock, Problem::JournalBackupDiffers);
+        self.require(is_right, Structure::Superblock, Problem::JournalBackupDiffers);
         Ok(())
     }
 
-    fn log(&mut self, ino: Ino) -> Result<Log, ReadError> {
+    fn open_journal(&mut self, ino: Ino) -> Result<JournalLog, ReadError> {
         let inode = self.reader.read_inode(ino)?;
         let damaged = |what| Err(ReadError::Journal { what });
         if inode.file_type != FileType::RegularFile || inode.links != 1 {
-            return damaged("its inode is not a file with one link");
+            return damaged("its inode is not a regular file with one link");
         }
         if inode.size < u64::from(MIN_BLOCKS) * self.reader.block_size() as u64 {
-            return damaged("it is too short");
+            return damaged("it has fewer than 1,024 blocks");
         }
         let extents = self.reader.extents(&inode)?;
-        Log::open(&self.reader, extents, inode.size)
+        JournalLog::open(&self.reader, extents, inode.size)
     }
 }

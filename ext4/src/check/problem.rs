@@ -1,23 +1,28 @@
-//! [`Problem`]: all that a check can find, in one table.
+//! [`Problem`]: all problems that a check can report, in one table.
+//!
+//! A new problem takes an entry in the table: summary, text, variant with its facts, code and
+//! severity. Repeat it in `ext4/CHECK.md`, in the same order. Report it from a file of `check/`,
+//! and add damage that causes it to `ext4/tests` (`check.rs`, or `oracle/damage.rs`, where e2fsck
+//! must report it too). Codes are stable: never rename or reuse one.
 
-mod fields;
+mod details;
 
 use std::error::Error;
 use std::fmt;
 
-pub use fields::{BitmapUnit, InodeFeature, QuotaProblem, StopReason};
+pub use details::{BitmapUnit, InodeFeature, QuotaProblem, StopReason};
 
 use super::BlockRole;
 use crate::read::ReadError;
 
-/// Weight of a finding.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
-    /// Names and contents of files do not depend on it: a spare copy, a total that the kernel
-    /// counts again, or a field that it does not read.
+    /// Names and contents of files do not depend on it: a backup, a total that the kernel counts
+    /// again, or a field that it does not read.
     Warning,
-    /// The kernel or e2fsck may refuse what it concerns, and files may be lost by using it.
+    /// The kernel or e2fsck may refuse the structure, and using it may lose files.
     Error,
 }
 
@@ -38,19 +43,19 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Makes the enum, its codes and its severities of one table.
+/// Defines the enum, its codes and its severities from one table.
 macro_rules! problems {
     ($(
         #[doc = $summary:literal]
         #[error($($text:tt)*)]
         $variant:ident $({ $($field:ident: $type:ty),* })? => $code:literal, $severity:ident;
     )*) => {
-        /// Fault of a structure. `Display` says it in words.
+        /// Fault of a structure. `Display` describes it in words.
         ///
-        /// Fields have the same names in all variants: `found` is what the image says, and
-        /// `expected` what follows from the rest of it. `ino` is the number of an inode, `block`
-        /// that of a block of the image, `logical` that of a block of the file; `name` has the
-        /// bytes of a name. Sizes are in bytes if their name does not say another unit.
+        /// Fields have the same names in all variants: `found` is the value in the image, and
+        /// `expected` the value that follows from the rest of the image. `ino` is the number of an
+        /// inode, `block` that of a block of the image, `logical` that of a block of a file.
+        /// `name` has the bytes of a name. Sizes are in bytes unless their name has another unit.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "the fields that all variants share are described once")]
         #[non_exhaustive]
@@ -74,7 +79,7 @@ macro_rules! problems {
 
         impl Problem {
             /// Returns the code of the problem, which later versions keep: lowercase words with
-            /// hyphens between.
+            /// hyphens between them.
             #[must_use]
             pub fn code(&self) -> &'static str {
                 match self {
@@ -82,7 +87,7 @@ macro_rules! problems {
                 }
             }
 
-            /// Severity in a structure that is in use.
+            /// Returns the severity in a structure other than a backup.
             pub(super) fn severity(&self) -> Severity {
                 match self {
                     $(Self::$variant { .. } => Severity::$severity,)*
@@ -99,522 +104,522 @@ macro_rules! problems {
 problems! {
     // Any structure
 
-    /// The checksum is not that of what it covers.
+    /// The checksum of the structure is wrong.
     #[error("its checksum is wrong")]
     ChecksumWrong => "checksum-wrong", Error;
 
-    /// A block that has to be read is not in the image.
+    /// A block that has to be read is outside of the file system or the image.
     #[error("block {block} is outside of the file system")]
     BlockOutside { block: u64 } => "block-outside", Error;
 
-    /// Blocks of something, up to the one before `end`, are not all in the image.
-    #[error("blocks {start} to {end} are outside of the file system")]
+    /// The blocks from `start` to before `end` are not all in the file system and the image.
+    #[error("blocks {start} to {} are outside of the file system", end.saturating_sub(1))]
     BlocksOutside { start: u64, end: u64 } => "blocks-outside", Error;
 
     /// A block belongs to two structures.
-    #[error("{} belongs to something else too", role.of_block(*block))]
+    #[error("{} belongs to another structure too", role.of_block(*block))]
     BlockClaimedTwice { block: u64, role: BlockRole } => "block-claimed-twice", Error;
 
     /// The image ends before the structure does.
-    #[error("the image ends before it does")]
+    #[error("the image ends before the structure does")]
     ImageEndsEarly => "image-ends-early", Error;
 
     /// The rest of the image was not checked.
-    #[error("{reason} that nothing else is looked at")]
+    #[error("{reason}: the rest was not checked")]
     CheckStopped { reason: StopReason } => "check-stopped", Error;
 
     // The superblock
 
     /// The superblock counts more blocks than the image has.
-    #[error("it says that there are {found} blocks, and the image has {available}")]
+    #[error("the block count is {found}, the image has {available} blocks")]
     BlockCountBeyondImage { found: u64, available: u64 } => "block-count-beyond-image", Error;
 
-    /// The superblock counts no blocks.
-    #[error("it has no blocks")]
+    /// The block count is zero.
+    #[error("the block count is zero")]
     BlockCountZero => "block-count-zero", Error;
 
-    /// The first block of the first group is not the one that the block size asks for.
-    #[error("the first block is {found}, not {expected}")]
+    /// The first block of the first group is wrong for the block size.
+    #[error("the first block is {found}, should be {expected}")]
     FirstBlockWrong { found: u32, expected: u32 } => "first-block-wrong", Error;
 
-    /// A group cannot have that number of blocks.
-    #[error("{blocks} blocks in a group")]
+    /// The number of blocks per group is invalid.
+    #[error("the number of blocks per group is {blocks}, which is invalid")]
     BlocksPerGroupWrong { blocks: u32 } => "blocks-per-group-wrong", Error;
 
-    /// Clusters have another size than blocks, without the feature for it.
-    #[error("clusters that are no blocks")]
+    /// Clusters and blocks have different sizes, without the feature for it.
+    #[error("clusters and blocks have different sizes")]
     ClusterSizeWrong => "cluster-size-wrong", Error;
 
-    /// A group cannot have that number of inodes.
-    #[error("{inodes} inodes in a group")]
+    /// The number of inodes per group is invalid.
+    #[error("the number of inodes per group is {inodes}, which is invalid")]
     InodesPerGroupWrong { inodes: u32 } => "inodes-per-group-wrong", Error;
 
-    /// The number of inodes is not that of all groups.
-    #[error("{found} inodes instead of {expected}")]
+    /// The inode count differs from the number of inodes of all groups.
+    #[error("the inode count is {found}, should be {expected}")]
     InodeCountWrong { found: u32, expected: u64 } => "inode-count-wrong", Error;
 
-    /// Group descriptors cannot have that size.
-    #[error("group descriptors of {bytes} bytes")]
+    /// The size of group descriptors is invalid.
+    #[error("the size of group descriptors is {bytes} bytes, which is invalid")]
     DescriptorSizeWrong { bytes: u64 } => "descriptor-size-wrong", Error;
 
-    /// The descriptors of all groups do not fit into the first group.
-    #[error("there is no room for the descriptors of {groups} groups")]
+    /// The descriptors of all groups do not fit in the first group.
+    #[error("the descriptors of {groups} groups do not fit in the first group")]
     DescriptorsWithoutRoom { groups: u32 } => "descriptors-without-room", Error;
 
     /// More than half of the blocks are reserved.
-    #[error("{found} reserved blocks of {blocks}")]
+    #[error("{found} of {blocks} blocks are reserved, more than half")]
     ReservedBlocksTooMany { found: u64, blocks: u64 } => "reserved-blocks-too-many", Error;
 
-    /// More blocks are free than there are.
-    #[error("{found} free blocks of {blocks}")]
+    /// The count of free blocks exceeds the block count.
+    #[error("the count of free blocks is {found}, the block count {blocks}")]
     FreeBlocksTooMany { found: u64, blocks: u64 } => "free-blocks-too-many", Error;
 
-    /// More inodes are free than there are.
-    #[error("{found} free inodes of {inodes}")]
+    /// The count of free inodes exceeds the inode count.
+    #[error("the count of free inodes is {found}, the inode count {inodes}")]
     FreeInodesTooMany { found: u32, inodes: u32 } => "free-inodes-too-many", Error;
 
     /// The revision of the format is unknown.
-    #[error("revision {revision}")]
+    #[error("unknown revision {revision}")]
     RevisionUnknown { revision: u32 } => "revision-unknown", Error;
 
-    /// The first inode that is not reserved cannot be that one.
-    #[error("the first inode that is not reserved is {ino}")]
+    /// The number of the first inode that is not reserved is invalid.
+    #[error("the first inode that is not reserved is {ino}, which is invalid")]
     FirstInodeWrong { ino: u32 } => "first-inode-wrong", Error;
 
-    /// That many blocks cannot be reserved for group descriptors.
-    #[error("{blocks} blocks reserved for descriptors")]
+    /// The number of blocks reserved for group descriptors is invalid.
+    #[error("the number of blocks reserved for descriptors is {blocks}, which is invalid")]
     ReservedDescriptorBlocksWrong { blocks: u16 } => "reserved-descriptor-blocks-wrong", Error;
 
-    /// A flexible group cannot have two to that power of groups.
-    #[error("2^{exponent} groups whose bitmaps and tables lie together")]
+    /// The number of groups in a flexible group, two to the power of `exponent`, is invalid.
+    #[error("flexible groups have 2^{exponent} groups, which is invalid")]
     FlexGroupSizeWrong { exponent: u8 } => "flex-group-size-wrong", Error;
 
-    /// There is a seed for checksums, and no checksums.
-    #[error("there is a seed for checksums, and there are none")]
+    /// The superblock has a seed for checksums, but the file system has no checksums.
+    #[error("it has a seed for checksums, but no checksums")]
     ChecksumSeedUnused => "checksum-seed-unused", Error;
 
-    /// Orphans are said to be in a file, and there is none for them.
-    #[error("there is no file for the orphans that there are")]
+    /// The superblock refers to orphans in a file, but has no orphan file.
+    #[error("the orphan file is marked as in use, but there is no orphan file")]
     OrphanFileMissing => "orphan-file-missing", Error;
 
-    /// The default hash of directories is unknown.
-    #[error("hashes of version {version}")]
+    /// The default version of directory hashes is unknown.
+    #[error("unknown version {version} of directory hashes")]
     HashVersionUnknown { version: u8 } => "hash-version-unknown", Error;
 
-    /// Inodes have no room for that many bytes of fields behind the first 128.
-    #[error("{bytes} bytes of fields behind the first 128")]
+    /// The length of the fields beyond the first 128 bytes of an inode is invalid.
+    #[error("fields of {bytes} bytes beyond the first 128 do not fit in an inode")]
     ExtraFieldsWrong { bytes: u16 } => "extra-fields-wrong", Error;
 
-    /// A journal is to be replayed, and there is none.
-    #[error("there is no journal to replay")]
+    /// The journal has to be replayed, but there is no journal.
+    #[error("the journal has to be replayed, but there is no journal")]
     JournalToReplayMissing => "journal-to-replay-missing", Error;
 
-    /// The list of orphans is not empty after a clean unmount.
-    #[error("inode {ino} is in the list of orphans")]
+    /// The orphan list is not empty after a clean unmount.
+    #[error("the orphan list begins with inode {ino}, but should be empty after a clean unmount")]
     OrphanListNotEmpty { ino: u32 } => "orphan-list-not-empty", Error;
 
-    /// The superblock gives a use to an inode that is not in use.
+    /// The superblock names an inode that is not in use.
     #[error("it names inode {ino}, which is not in use")]
     NamedInodeUnused { ino: u32 } => "named-inode-unused", Error;
 
-    /// The block for multiple-mount protection is not one.
-    #[error("block {block} is not the one by which two hosts notice each other")]
+    /// The block for multiple-mount protection is invalid.
+    #[error("block {block} for multiple-mount protection is invalid")]
     MmpBlockWrong { block: u64 } => "mmp-block-wrong", Error;
 
     /// The checksum of the block for multiple-mount protection is wrong.
-    #[error("the checksum of block {block}, by which two hosts notice each other, is wrong")]
+    #[error("the checksum of block {block} for multiple-mount protection is wrong")]
     MmpChecksumWrong { block: u64 } => "mmp-checksum-wrong", Error;
 
-    /// The block for multiple-mount protection says that e2fsck is at work.
-    #[error("block {block}, by which two hosts notice each other, says that a program repairs it: {sequence:#x}")]
+    /// The block for multiple-mount protection is marked as in use by e2fsck.
+    #[error("block {block} for multiple-mount protection is marked as in use by e2fsck: sequence {sequence:#x}")]
     MmpInUse { block: u64, sequence: u32 } => "mmp-in-use", Error;
 
     // The journal
 
-    /// The superblock names the inode of a journal, and there is no journal.
-    #[error("it has no journal, and one in inode {ino}")]
+    /// The superblock names a journal inode, but the file system has no journal.
+    #[error("it has no journal, but names journal inode {ino}")]
     JournalInodeUnexpected { ino: u32 } => "journal-inode-unexpected", Error;
 
-    /// The superblock names the device of a journal, and there is no journal.
-    #[error("it has no journal, and one on another device")]
+    /// The superblock names a journal device, but the file system has no journal.
+    #[error("it has no journal, but names a journal device")]
     JournalDeviceUnexpected => "journal-device-unexpected", Error;
 
-    /// The journal is not in the image, and was not checked.
-    #[error("its journal is on another device, and cannot be looked at")]
+    /// The journal is on another device, and was not checked.
+    #[error("the journal is on another device, and was not checked")]
     JournalElsewhere => "journal-elsewhere", Error;
 
-    /// The journal is not in the inode for it.
-    #[error("the journal is in inode {ino}")]
+    /// The journal is not in the inode reserved for it.
+    #[error("the journal is in inode {ino}, should be in inode 8")]
     JournalInodeWrong { ino: u32 } => "journal-inode-wrong", Error;
 
     /// The journal is not empty after a clean unmount.
-    #[error("it holds something, and the superblock does not say that it has to be replayed")]
+    #[error("it is not empty, but the superblock is not marked for a replay")]
     JournalNotEmpty => "journal-not-empty", Error;
 
-    /// The kernel noted an error in the journal.
-    #[error("it notes error {errno}")]
+    /// The kernel recorded an error in the journal.
+    #[error("the kernel recorded error {errno} in it")]
     JournalError { errno: i32 } => "journal-error", Error;
 
-    /// More than one file system has the journal.
+    /// Several file systems share the journal.
     #[error("{users} file systems share it")]
     JournalShared { users: u32 } => "journal-shared", Error;
 
-    /// The superblock's copy of the journal's blocks, for e2fsck, is out of date.
-    #[error("its copy of where the journal is is not what the journal's inode says")]
+    /// The superblock's copy of the journal's block map, for e2fsck, is out of date.
+    #[error("its copy of the journal's block map differs from the journal's inode")]
     JournalBackupDiffers => "journal-backup-differs", Warning;
 
     // Groups
 
-    /// A part of a group is marked as never written, without the feature for it.
-    #[error("some of it was never written, and the file system has no such feature")]
+    /// A part of the group is marked as never written, without the feature for it.
+    #[error("a part of the group is marked as never written, but the file system has no such feature")]
     UninitWithoutFeature => "uninit-without-feature", Error;
 
     /// The block bitmap of the last group is marked as never written.
-    #[error("the block bitmap of the last group was never written")]
+    #[error("the block bitmap of the last group is marked as never written")]
     LastGroupUninit => "last-group-uninit", Error;
 
-    /// More inodes of a group are unused than it has.
-    #[error("{found} unused inodes of {inodes}")]
+    /// The count of unused inodes exceeds the inodes per group.
+    #[error("the count of unused inodes is {found}, the group has {inodes} inodes")]
     UnusedInodesTooMany { found: u32, inodes: u32 } => "unused-inodes-too-many", Error;
 
-    /// A bitmap or an inode table lies outside of the blocks that it can be in.
-    #[error("its {role} at block {block} is not where one can be")]
+    /// A bitmap or inode table is outside of the blocks that it may be in.
+    #[error("its {role} at block {block} is misplaced")]
     GroupBlockMisplaced { block: u64, role: BlockRole } => "group-block-misplaced", Error;
 
-    /// A backup says something else than the superblock.
-    #[error("it says something else than the superblock")]
+    /// The backup differs from the superblock.
+    #[error("it differs from the superblock")]
     SuperblockBackupDiffers => "superblock-backup-differs", Warning;
 
-    /// The backup of a group's descriptor has a wrong checksum, or leads elsewhere.
-    #[error("that of group {group} is damaged, or another")]
+    /// The backup of a group's descriptor has a wrong checksum or differs from the descriptor.
+    #[error("the backup of the descriptor of group {group} has a wrong checksum or differs from it")]
     DescriptorBackupDiffers { group: u32 } => "descriptor-backup-differs", Warning;
 
     // Inodes (pass 1)
 
-    /// A reserved inode without a use has a mode.
-    #[error("it is reserved, and has mode {mode:o}")]
+    /// A reserved inode without a purpose has a mode.
+    #[error("it is reserved, but has mode {mode:o}")]
     ReservedInodeHasMode { mode: u16 } => "reserved-inode-has-mode", Error;
 
-    /// A reserved inode without a use has links or blocks.
-    #[error("it has no use, and has links or blocks")]
+    /// A reserved inode without a purpose has links or blocks.
+    #[error("it is reserved, but has links or blocks")]
     ReservedInodeHasBlocks => "reserved-inode-has-blocks", Error;
 
-    /// The inode of bad blocks has fields that only files have.
-    #[error("it holds the bad blocks, and looks like a file")]
+    /// The bad blocks inode has fields that only files have.
+    #[error("it is the bad blocks inode, but has fields of a file")]
     BadBlocksInodeWrong => "bad-blocks-inode-wrong", Error;
 
     /// A deleted inode has no time of deletion.
-    #[error("it has no name, and no time when it was deleted")]
+    #[error("it is deleted, but has no time of deletion")]
     DeletionTimeMissing => "deletion-time-missing", Warning;
 
     /// An inode in use has a time of deletion, in seconds since 1970.
-    #[error("it is in use, and was deleted at {seconds}")]
+    #[error("it is in use, but has the time of deletion {seconds}")]
     DeletionTimeUnexpected { seconds: u32 } => "deletion-time-unexpected", Warning;
 
-    /// A deleted inode is a member of a list of orphans that does not lead to it.
-    #[error("it goes on with a list of orphans that does not lead to it")]
+    /// A deleted inode has the number of a next orphan, but is not in the orphan list.
+    #[error("it has the number of a next orphan, but is not in the orphan list")]
     OrphanLinkStale => "orphan-link-stale", Warning;
 
-    /// The type of the inode is unknown.
-    #[error("it is of no kind: {bits:o}")]
+    /// The file type of the inode is unknown.
+    #[error("unknown file type: mode bits {bits:o}")]
     FileTypeUnknown { bits: u16 } => "file-type-unknown", Error;
 
-    /// The inode has the address of a fragment, which ext4 does not have.
-    #[error("it has the address of a fragment")]
+    /// The inode has a fragment address, which ext4 does not use.
+    #[error("it has a fragment address")]
     FragmentAddress => "fragment-address", Warning;
 
-    /// The inode of the root is not a directory.
-    #[error("the root is not a directory")]
+    /// The root inode is not a directory.
+    #[error("the root inode is not a directory")]
     RootNotDirectory => "root-not-directory", Error;
 
-    /// The inode needs a feature that the file system does not have.
-    #[error("{needs}, and the file system has no such feature")]
+    /// The inode requires a feature that the file system does not have.
+    #[error("{needs}, but the file system does not have the feature for it")]
     FeatureMissing { needs: InodeFeature } => "feature-missing", Error;
 
-    /// The content of the inode lies in it, and has extents or an index.
-    #[error("its content lies in it, and has extents or an index")]
+    /// The inode has inline content, but also extents or an index.
+    #[error("it has inline content, but also extents or an index")]
     InlineDataMapped => "inline-data-mapped", Error;
 
-    /// The inode is one of AFS, without the feature for it.
-    #[error("it is one of AFS, and cannot be")]
+    /// The inode is marked as one of AFS, without the feature for it.
+    #[error("it is an inode of AFS, but the file system does not have the feature for it")]
     AfsInode => "afs-inode", Error;
 
-    /// The number of the block of attributes has more than 32 bits, without the feature for it.
-    #[error("the number of its block of attributes is too large")]
+    /// The number of the block of attributes exceeds 32 bits, without the feature for it.
+    #[error("the number of its block of attributes exceeds 32 bits")]
     XattrBlockNumberTooLarge => "xattr-block-number-too-large", Error;
 
     /// A device, FIFO, socket or symlink is immutable or append-only.
-    #[error("it cannot be changed, or only appended to, and is neither file nor directory")]
+    #[error("it is immutable or append-only, but neither a file nor a directory")]
     ImmutableSpecialFile => "immutable-special-file", Error;
 
-    /// An inode of a type without content has extents.
-    #[error("it has extents, and no content")]
+    /// An inode of a type without content has extents or inline content.
+    #[error("it has extents or inline content, but its type has no content")]
     ExtentsWithoutContent => "extents-without-content", Error;
 
-    /// An inode has an index, and is no directory or without the feature for it.
-    #[error("it has an index, and cannot")]
+    /// An inode has an index, but is not a directory, or the file system lacks the feature for it.
+    #[error("it has an index, but is not a directory, or the file system does not have the feature for it")]
     IndexUnexpected => "index-unexpected", Error;
 
     /// An inode of a type without content has a size.
-    #[error("it has no content, and {size} bytes")]
+    #[error("its size is {size}, but its type has no content")]
     SizeWithoutContent { size: u64 } => "size-without-content", Error;
 
-    /// The number of blocks is not that of the inode's blocks, in the unit of the inode.
-    #[error("i_blocks is {found} instead of {expected}")]
+    /// The block count of the inode is wrong, in the unit of the inode.
+    #[error("i_blocks is {found}, should be {expected}")]
     InodeBlocksWrong { found: u64, expected: u64 } => "inode-blocks-wrong", Error;
 
-    /// The number of blocks has more than 32 bits, without the feature for it.
-    #[error("i_blocks is too large")]
+    /// The block count of the inode exceeds 32 bits, without the feature for it.
+    #[error("i_blocks exceeds 32 bits")]
     InodeBlocksTooLarge => "inode-blocks-too-large", Error;
 
     // Content: extent trees, block maps, sizes (pass 1)
 
-    /// The header of a node of an extent tree is wrong.
-    #[error("the header of a node of its extent tree makes no sense")]
+    /// The header of a node of an extent tree is invalid.
+    #[error("the header of a node of the extent tree is invalid")]
     ExtentHeaderWrong => "extent-header-wrong", Error;
 
-    /// A child of a node of an extent tree is not in order.
-    #[error("block {logical} of the file is not where it belongs in its extent tree")]
+    /// A child of a node of an extent tree is out of order.
+    #[error("the node for block {logical} of the file is out of order in the extent tree")]
     ExtentIndexOutOfOrder { logical: u32 } => "extent-index-out-of-order", Error;
 
     /// An extent is empty, out of order, or overlaps another.
-    #[error("the extent of {blocks} blocks at block {logical} of the file")]
+    #[error("the extent of {blocks} blocks at block {logical} of the file is empty, out of order or overlaps another")]
     ExtentWrong { logical: u32, blocks: u32 } => "extent-wrong", Error;
 
-    /// A block map reaches a block of the file whose number has more than 32 bits.
-    #[error("block {logical} of the file is too far away")]
+    /// A block map reaches a block of the file whose number exceeds 32 bits.
+    #[error("the block map reaches block {logical} of the file, whose number exceeds 32 bits")]
     MappedBlockTooFar { logical: u64 } => "mapped-block-too-far", Error;
 
-    /// Content in the inode has no attribute for its second part.
-    #[error("its content lies in it, without an attribute for the rest of it")]
+    /// Inline content has no attribute for its second part.
+    #[error("it has inline content, but no attribute for the second part of it")]
     InlineDataIncomplete => "inline-data-incomplete", Error;
 
-    /// Content in the inode has another size than its room.
-    #[error("its content lies in it, has {size} bytes, and room for {room}")]
+    /// The size of inline content differs from the space for it.
+    #[error("the size of its inline content is {size}, the space for it {room}")]
     InlineDataSizeWrong { size: u64, room: u64 } => "inline-data-size-wrong", Error;
 
-    /// The target of a symlink ends earlier or later than its size says.
-    #[error("a symlink whose target has not {size} bytes")]
+    /// The target of a symlink is shorter or longer than its size.
+    #[error("the symlink target does not have {size} bytes")]
     SymlinkTargetLengthWrong { size: u64 } => "symlink-target-length-wrong", Error;
 
-    /// The target of a symlink cannot have that size.
-    #[error("a symlink whose target has {size} bytes")]
+    /// The size of a symlink target is invalid.
+    #[error("the size of the symlink target is {size}, which is invalid")]
     SymlinkSizeWrong { size: u64 } => "symlink-size-wrong", Error;
 
-    /// A directory does not end with its last block.
-    #[error("a directory of {size} bytes that ends with its block {end}")]
+    /// The size of a directory does not match its last block.
+    #[error("the size of the directory is {size}, but its blocks end at block {end}")]
     DirectorySizeWrong { size: u64, end: u64 } => "directory-size-wrong", Error;
 
     /// A directory has holes.
-    #[error("a directory with holes")]
+    #[error("the directory has holes")]
     DirectoryWithHoles => "directory-with-holes", Error;
 
-    /// A directory has blocks that are marked as never written.
-    #[error("a directory with blocks that were never written")]
+    /// A directory has unwritten extents.
+    #[error("the directory has unwritten extents")]
     DirectoryUnwritten => "directory-unwritten", Error;
 
-    /// A file ends before its last block.
-    #[error("a file of {size} bytes whose last block is {last}")]
+    /// The size of a file is too small for its blocks, or more than it can map.
+    #[error("the size of the file is {size}, its last block is {last}")]
     FileSizeWrong { size: u64, last: u64 } => "file-size-wrong", Error;
 
-    /// A file is larger than its extents or its block map can reach.
-    #[error("a file of {size} bytes")]
+    /// The size of a file exceeds what its extents or block map can reach.
+    #[error("the size of the file is {size}, more than its extents or block map can reach")]
     FileTooLarge { size: u64 } => "file-too-large", Error;
 
     // The inode of the blocks reserved for group descriptors (pass 1)
 
-    /// The inode of reserved blocks is not a regular file with one link.
-    #[error("it is not a file with one link")]
+    /// The resize inode is not a regular file with one link.
+    #[error("the resize inode is not a regular file with one link")]
     ResizeInodeNotFile => "resize-inode-not-file", Error;
 
-    /// The inode of reserved blocks has extents.
-    #[error("it has no map of blocks")]
+    /// The resize inode has no block map.
+    #[error("the resize inode has no block map")]
     ResizeInodeNotMapped => "resize-inode-not-mapped", Error;
 
-    /// The inode of reserved blocks has blocks of its own.
-    #[error("it has more than a double-indirect block")]
+    /// The resize inode has blocks besides the double-indirect block.
+    #[error("the resize inode has more than a double-indirect block")]
     ResizeInodeHasMore => "resize-inode-has-more", Error;
 
-    /// The map of reserved blocks leads elsewhere.
-    #[error("number {index} is {found} instead of {expected}")]
+    /// The block map of the resize inode has a wrong block.
+    #[error("block number {index} is {found}, should be {expected}")]
     ReservedBlockWrong { index: u32, found: u32, expected: u64 } => "reserved-block-wrong", Error;
 
     // Extended attributes (pass 1)
 
-    /// The header of a block of attributes is wrong.
-    #[error("its header makes no sense")]
+    /// The header of a block of attributes is invalid.
+    #[error("its header is invalid")]
     XattrHeaderWrong => "xattr-header-wrong", Error;
 
-    /// A block of attributes is something else.
-    #[error("it is no block of attributes")]
+    /// A block of attributes has a wrong magic number.
+    #[error("its magic number is wrong")]
     XattrBlockWrong => "xattr-block-wrong", Error;
 
-    /// The list of attributes reaches the end of its room.
-    #[error("its attributes do not end")]
+    /// The list of attributes has no end.
+    #[error("the list of attributes has no end")]
     XattrsUnterminated => "xattrs-unterminated", Error;
 
-    /// The name of an attribute reaches out of its room.
-    #[error("the name of an attribute is too long")]
+    /// The name of an attribute extends beyond the space for attributes.
+    #[error("the name of an attribute extends beyond the space for attributes")]
     XattrNameOutside => "xattr-name-outside", Error;
 
-    /// An attribute cannot have that name.
-    #[error("an attribute of the name {:?} in namespace {namespace}", shown(name))]
+    /// The name or namespace of an attribute is invalid.
+    #[error("the attribute name {:?} in namespace {namespace} is invalid", shown(name))]
     XattrNameWrong { name: Box<[u8]>, namespace: u8 } => "xattr-name-wrong", Error;
 
-    /// An attribute is not in order, or there twice.
-    #[error("the attribute {:?} is not where it belongs", shown(name))]
+    /// An attribute is out of order, or occurs twice.
+    #[error("the attribute {:?} is out of order, or occurs twice", shown(name))]
     XattrOutOfOrder { name: Box<[u8]> } => "xattr-out-of-order", Error;
 
     /// The hash of an attribute is wrong.
-    #[error("the hash of {:?} is wrong", shown(name))]
+    #[error("the hash of the attribute {:?} is wrong", shown(name))]
     XattrHashWrong { name: Box<[u8]> } => "xattr-hash-wrong", Error;
 
     /// The hash of a block of attributes is wrong.
     #[error("the hash of all attributes is wrong")]
     XattrBlockHashWrong => "xattr-block-hash-wrong", Error;
 
-    /// The value of an attribute reaches out of its room.
-    #[error("the value of an attribute lies outside")]
+    /// The value of an attribute is outside of the space for attributes.
+    #[error("the value of an attribute is outside of the space for attributes")]
     XattrValueOutside => "xattr-value-outside", Error;
 
-    /// Values of attributes overlap.
-    #[error("values of attributes overlap")]
+    /// Values of attributes overlap each other or the entries.
+    #[error("values of attributes overlap each other or the entries")]
     XattrValuesOverlap => "xattr-values-overlap", Error;
 
-    /// The value of an attribute cannot have an inode of its own.
-    #[error("an attribute of {size} bytes in inode {ino}")]
+    /// The value of an attribute is in an inode of its own, but may not be.
+    #[error("an attribute value of {size} bytes may not be in inode {ino}")]
     XattrValueInodeUnexpected { ino: u32, size: u64 } => "xattr-value-inode-unexpected", Error;
 
-    /// The inode of a value has another size than the attribute.
-    #[error("inode {ino} has {found} bytes of a value of {expected}")]
+    /// The inode of a value has another size than the value.
+    #[error("inode {ino} has {found} bytes, the value of the attribute {expected}")]
     XattrValueSizeWrong { ino: u32, found: u64, expected: u64 } => "xattr-value-size-wrong", Error;
 
-    /// There is no inode where an attribute has its value.
-    #[error("there is no such inode")]
+    /// The inode of a value is not in use.
+    #[error("the inode is not in use")]
     XattrValueMissing => "xattr-value-missing", Error;
 
     /// The inode of a value has the hash of another value.
-    #[error("it has another hash")]
+    #[error("the hash of the value is wrong")]
     XattrValueHashWrong => "xattr-value-hash-wrong", Error;
 
-    /// A value is shared by another number of attributes than its inode says.
-    #[error("{expected} attributes have it, and it says {found}")]
+    /// The reference count of a value differs from the number of attributes with it.
+    #[error("the reference count is {found}, should be {expected}")]
     XattrValueReferencesWrong { found: u64, expected: u32 } => "xattr-value-references-wrong", Error;
 
-    /// A block of attributes is shared by another number of inodes than it says.
-    #[error("{expected} inodes have it, and it says {found}")]
+    /// The reference count of a block of attributes differs from the number of inodes with it.
+    #[error("the reference count is {found}, should be {expected}")]
     XattrBlockReferencesWrong { found: u32, expected: u32 } => "xattr-block-references-wrong", Error;
 
-    /// An inode holds the value of an attribute that no inode has.
-    #[error("it holds the value of an attribute that is not there")]
+    /// An inode holds an attribute value that no attribute uses.
+    #[error("it holds an attribute value that no attribute uses")]
     XattrValueUnused => "xattr-value-unused", Error;
 
     // Orphans (pass 1)
 
-    /// A block of the file of orphans is something else.
-    #[error("its block {block} is none of orphans")]
+    /// A block of the orphan file is invalid.
+    #[error("block {block} of the orphan file is invalid")]
     OrphanBlockWrong { block: u64 } => "orphan-block-wrong", Error;
 
-    /// The file of orphans is not empty, and the superblock says that it is.
-    #[error("it says that inode {ino} is an orphan, and the superblock that none is")]
+    /// The orphan file is not empty, but the superblock marks it as empty.
+    #[error("it lists orphan inode {ino}, but the superblock marks it as empty")]
     OrphanUnexpected { ino: u32 } => "orphan-unexpected", Error;
 
-    /// An orphan has a number that no file has.
-    #[error("it says that inode {ino} is an orphan, which is no file")]
+    /// The number of an orphan is not that of a file.
+    #[error("orphan inode {ino} is not a file")]
     OrphanNotFile { ino: u32 } => "orphan-not-file", Error;
 
-    /// An inode is an orphan twice.
-    #[error("it says that inode {ino} is an orphan, which was said before")]
+    /// An inode is listed as an orphan twice.
+    #[error("orphan inode {ino} is listed twice")]
     OrphanTwice { ino: u32 } => "orphan-twice", Error;
 
     /// An orphan is not in use.
-    #[error("it is said to be an orphan, and is not in use")]
+    #[error("it is listed as an orphan, but is not in use")]
     OrphanUnused => "orphan-unused", Error;
 
     /// An orphan has a name.
-    #[error("it has a name, and none any more")]
+    #[error("it is listed as an orphan, but has a name")]
     OrphanNamed => "orphan-named", Error;
 
     // Quotas
 
     /// A quota file is damaged.
-    #[error("it is a damaged quota file: {problem}")]
+    #[error("the quota file is damaged: {problem}")]
     QuotaFileDamaged { problem: QuotaProblem } => "quota-file-damaged", Error;
 
     // Entries of directories (pass 2)
 
-    /// An entry has a length that it cannot have.
-    #[error("an entry has a length that cannot be")]
+    /// A directory entry has an invalid length.
+    #[error("an entry has an invalid length")]
     EntryLengthWrong => "entry-length-wrong", Error;
 
-    /// The first entry of a directory is not its own.
-    #[error("its first entry is not '.'")]
+    /// The first entry of a directory is not `.`, or leads to another inode.
+    #[error("the first entry is not '.', or leads to another inode")]
     DotMissing => "dot-missing", Error;
 
-    /// The second entry of a directory is not that of its parent.
-    #[error("its second entry is not '..'")]
+    /// The second entry of a directory is not `..`.
+    #[error("the second entry is not '..'")]
     DotDotMissing => "dot-dot-missing", Error;
 
     /// The parent of a directory is not a directory.
-    #[error("'..' is inode {ino}, which is no directory")]
+    #[error("'..' is inode {ino}, which is not a directory")]
     DotDotNotDirectory { ino: u32 } => "dot-dot-not-directory", Error;
 
-    /// The first or second entry of a directory has the type of something else.
-    #[error("{:?} is of type {found}, and not a directory", shown(name))]
+    /// The first or second entry of a directory does not have the type of a directory.
+    #[error("{:?} has type {found}, not that of a directory", shown(name))]
     DotTypeWrong { name: Box<[u8]>, found: u8 } => "dot-type-wrong", Error;
 
-    /// An entry has another type than its inode.
-    #[error("{:?} is of type {found}, and inode {ino} is not", shown(name))]
+    /// The type in an entry differs from that of its inode.
+    #[error("{:?} has type {found}, which is not the type of inode {ino}", shown(name))]
     EntryTypeWrong { name: Box<[u8]>, ino: u32, found: u8 } => "entry-type-wrong", Error;
 
-    /// An entry cannot have that name.
-    #[error("the name {:?} cannot be", shown(name))]
+    /// The name of an entry is invalid.
+    #[error("the name {:?} is invalid", shown(name))]
     NameWrong { name: Box<[u8]> } => "name-wrong", Error;
 
-    /// A name is in one directory twice.
-    #[error("a name is in it twice")]
+    /// A name occurs in a directory twice.
+    #[error("a name occurs in it twice")]
     NameTwice => "name-twice", Error;
 
     /// An entry leads to an inode that is not in use, or not a file.
-    #[error("{:?} is inode {ino}, which is no file", shown(name))]
+    #[error("{:?} is inode {ino}, which is not in use, or not a file", shown(name))]
     EntryInodeUnused { name: Box<[u8]>, ino: u32 } => "entry-inode-unused", Error;
 
-    /// A directory has a second name.
-    #[error("{:?} is inode {ino}, which is in directory {other} too", shown(name))]
+    /// A directory has two names.
+    #[error("{:?} is directory inode {ino}, which is also in directory {other}", shown(name))]
     DirectoryLinkedTwice { name: Box<[u8]>, ino: u32, other: u32 } => "directory-linked-twice", Error;
 
-    /// A directory whose content lies in its inode has not even a parent.
-    #[error("a directory of no length")]
+    /// An inline directory has no content, not even its parent.
+    #[error("the inline directory has no content")]
     DirectoryEmpty => "directory-empty", Error;
 
     /// The other blocks of a directory were not checked.
-    #[error("so many of its blocks are zeros that its others are not looked at")]
+    #[error("too many of its blocks are zeros: the others were not checked")]
     DirectoryCheckStopped => "directory-check-stopped", Error;
 
     // Indexes of directories (pass 2)
 
-    /// The header of an index is wrong.
-    #[error("what the root of the index says of itself makes no sense")]
+    /// The header of an index is invalid.
+    #[error("the header of the index is invalid")]
     IndexHeaderWrong => "index-header-wrong", Error;
 
-    /// Entries lie where the root of an index is.
+    /// The entry `..` does not span the root of an index.
     #[error("'..' does not span the root of the index")]
     IndexRootNotSpanned => "index-root-not-spanned", Error;
 
-    /// A block of an index is something else.
-    #[error("it is no node of an index")]
+    /// A block of an index is not an index node.
+    #[error("it is not an index node")]
     IndexNodeWrong => "index-node-wrong", Error;
 
-    /// A node of an index has no entries, or more than its room, or another room than its block.
-    #[error("it has {entries} entries, and room for {room}")]
+    /// An index node has no entries, more than its capacity, or the wrong capacity.
+    #[error("it has {entries} entries and a capacity of {room}, which is invalid")]
     IndexCountsWrong { entries: u16, room: u16 } => "index-counts-wrong", Error;
 
-    /// An entry of an index is not in order.
-    #[error("hash {hash:#x} is not where it belongs")]
+    /// An entry of an index is out of order.
+    #[error("hash {hash:#x} is out of order")]
     IndexOutOfOrder { hash: u32 } => "index-out-of-order", Error;
 
     /// Two entries of an index lead to one block of the directory.
-    #[error("block {logical} of the directory is in the index twice")]
+    #[error("the index leads to block {logical} of the directory twice")]
     IndexBlockTwice { logical: u32 } => "index-block-twice", Error;
 
     /// An entry of an index leads to a block that the directory does not have.
@@ -625,22 +630,22 @@ problems! {
     #[error("the index does not lead to block {logical} of the directory")]
     IndexBlockMissing { logical: u32 } => "index-block-missing", Error;
 
-    /// The names of a block have other hashes than the index says.
-    #[error("it holds hashes from {smallest:#x} to {largest:#x}, which the index does not lead to")]
+    /// The hashes of the names in a block are outside of its range in the index.
+    #[error("its names have hashes from {smallest:#x} to {largest:#x}, outside of its range in the index")]
     IndexRangeWrong { smallest: u32, largest: u32 } => "index-range-wrong", Error;
 
     // Connections (pass 3)
 
-    /// There is no root directory.
+    /// The file system has no root directory.
     #[error("there is no root directory")]
     RootMissing => "root-missing", Error;
 
-    /// A directory names another parent than the directory that it is in.
-    #[error("it is in directory {expected}, and says {found}")]
+    /// `..` of a directory is not its parent.
+    #[error("'..' is inode {found}, but the directory is in inode {expected}")]
     ParentWrong { found: u32, expected: u32 } => "parent-wrong", Error;
 
     /// A directory is its own ancestor.
-    #[error("the root does not lead to it")]
+    #[error("it is its own ancestor, and not reachable from the root")]
     DirectoryUnreachable => "directory-unreachable", Error;
 
     // Links (pass 4)
@@ -649,69 +654,69 @@ problems! {
     #[error("it has no name")]
     NameMissing => "name-missing", Error;
 
-    /// An inode that cannot have a name has one.
-    #[error("it is not a file, and has a name")]
+    /// An inode that may not have a name has one.
+    #[error("it may not have a name, but has one")]
     NameUnexpected => "name-unexpected", Error;
 
-    /// An inode has another number of links than it says.
-    #[error("it has {expected} links, and says {found}")]
+    /// The link count of an inode is wrong.
+    #[error("the link count is {found}, should be {expected}")]
     LinkCountWrong { found: u16, expected: u32 } => "link-count-wrong", Error;
 
     // Bitmaps and counts (pass 5)
 
-    /// Bits of a bitmap differ from what is in use; the first of `count` is that of number `first`.
+    /// Bits of a bitmap are wrong: `count` of them, the first one for number `first`.
     #[error("the bit of {unit} {first} is wrong{}", more(*count))]
     BitmapDiffers { unit: BitmapUnit, first: u64, count: u32 } => "bitmap-differs", Error;
 
-    /// Bits behind the last of a bitmap are not set.
-    #[error("the bits behind the last one are not all set")]
+    /// Bits after the last one of a bitmap are not set.
+    #[error("the padding bits are not all set")]
     BitmapPaddingWrong => "bitmap-padding-wrong", Error;
 
-    /// A group has another number of free blocks than its descriptor says.
-    #[error("{found} free blocks instead of {expected}")]
+    /// The count of free blocks of a group is wrong.
+    #[error("the count of free blocks is {found}, should be {expected}")]
     GroupFreeBlocksWrong { found: u32, expected: u32 } => "group-free-blocks-wrong", Error;
 
-    /// A group has another number of free inodes than its descriptor says.
-    #[error("{found} free inodes instead of {expected}")]
+    /// The count of free inodes of a group is wrong.
+    #[error("the count of free inodes is {found}, should be {expected}")]
     GroupFreeInodesWrong { found: u32, expected: u32 } => "group-free-inodes-wrong", Error;
 
-    /// A group has another number of directories than its descriptor says.
-    #[error("{found} directories instead of {expected}")]
+    /// The count of directories of a group is wrong.
+    #[error("the count of directories is {found}, should be {expected}")]
     GroupDirectoriesWrong { found: u32, expected: u32 } => "group-directories-wrong", Warning;
 
-    /// The file system has another number of free blocks than the superblock says.
-    #[error("{found} free blocks instead of {expected}")]
+    /// The count of free blocks of the file system is wrong.
+    #[error("the count of free blocks is {found}, should be {expected}")]
     FreeBlocksWrong { found: u64, expected: u64 } => "free-blocks-wrong", Warning;
 
-    /// The file system has another number of free inodes than the superblock says.
-    #[error("{found} free inodes instead of {expected}")]
+    /// The count of free inodes of the file system is wrong.
+    #[error("the count of free inodes is {found}, should be {expected}")]
     FreeInodesWrong { found: u32, expected: u64 } => "free-inodes-wrong", Warning;
 
     // Structures that cannot be read
 
-    /// The superblock contradicts itself.
+    /// The superblock is damaged.
     #[error("the superblock is damaged: {what}")]
     SuperblockDamaged { what: &'static str } => "superblock-damaged", Error;
 
-    /// The journal cannot be replayed.
+    /// The journal is damaged, and cannot be replayed.
     #[error("the journal is damaged: {what}")]
     JournalDamaged { what: &'static str } => "journal-damaged", Error;
 
-    /// An inode, or what belongs to it, contradicts itself or the file system.
+    /// An inode, or a structure that belongs to it, is damaged.
     #[error("inode {ino} is damaged: {what}")]
     InodeDamaged { ino: u32, what: &'static str } => "inode-damaged", Error;
 
-    /// There is no inode of that number.
+    /// The file system has no inode with that number.
     #[error("there is no inode {ino}")]
     InodeMissing { ino: u32 } => "inode-missing", Error;
 
-    /// The file system cannot be read for another reason.
+    /// The structure cannot be read for another reason.
     #[error("{reason}")]
     Unreadable { reason: String } => "unreadable", Error;
 }
 
 impl Problem {
-    /// A structure that the reader refuses.
+    /// Converts an error of the reader into the problem of the structure that it could not read.
     pub(super) fn unreadable(error: ReadError) -> Self {
         match error {
             ReadError::Superblock { what } => Self::SuperblockDamaged { what },
@@ -725,12 +730,12 @@ impl Problem {
     }
 }
 
-/// A name as messages show it.
+/// Returns a name as messages show it.
 fn shown(name: &[u8]) -> String {
     name.escape_ascii().to_string()
 }
 
-/// Names how many bits are wrong beside the first.
+/// Describes the number of wrong bits besides the first.
 fn more(count: u32) -> String {
     match count {
         1 => String::new(),
@@ -755,7 +760,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_table_has_all_codes_and_no_other() {
+    fn check_md_has_the_same_table() {
         let documented = include_str!("../../CHECK.md")
             .lines()
             .filter(|line| line.starts_with("| `"));

@@ -1,14 +1,14 @@
-//! Quota files: a header, and a tree that leads from each user, group or project to its usage and
-//! limits (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). The usage itself is not compared with
-//! the files.
+//! Checks quota files: a header, and a tree that leads from each user, group or project to its
+//! usage and limits (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). Does not compare the usage
+//! with the files.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use zerocopy::FromBytes;
 
-use super::index::block_of;
-use super::{Check, Problem, QuotaProblem, is_zeros};
+use super::index::image_block;
+use super::{Checker, Problem, QuotaProblem, is_zeros};
 use crate::disk::block_map::numbers;
 use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
@@ -17,28 +17,28 @@ use crate::read::{Inode, ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino, as_chunks};
 
-/// A quota file that is being looked at.
+/// Quota file under check.
 struct QuotaFile {
     extents: Vec<Extent>,
-    /// Blocks of 1 KiB, by the header.
+    /// Number of blocks of 1 KiB, according to the header.
     block_count: u32,
-    /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has
-    /// not led to yet.
+    /// Blocks that the tree leads to: `None` for a node, or for a leaf the number of its entries
+    /// that the tree has not led to yet.
     seen: BTreeMap<u32, Option<u16>>,
 }
 
-/// A node of the tree that is to be looked at.
-struct Node {
+/// Node of the tree, to be checked.
+struct QuotaNode {
     block: u32,
-    /// Levels above it.
+    /// Number of levels above it.
     depth: u8,
-    /// First bytes of the numbers below it, one for each level above.
+    /// First bytes of the identifiers below it, one for each level above.
     prefix: u32,
 }
 
-impl<R: ReadAt> Check<R> {
+impl<R: ReadAt> Checker<R> {
     /// Checks the quota files that the superblock names.
-    pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
+    pub(super) fn check_quotas(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         if !superblock.has(Features::QUOTA) {
             return Ok(());
@@ -49,23 +49,22 @@ impl<R: ReadAt> Check<R> {
             (superblock.prj_quota_inum.get(), magic::PROJECT),
         ];
         for (ino, magic) in files {
-            if self.inodes.get(ino).is_none() || self.findings.is_over() {
+            if self.inodes.get(ino).is_none() || self.findings.is_stopped() {
                 continue;
             }
             let structure = Structure::Inode { ino };
             let Some(inode) = if_readable(self.reader.read_inode(Ino(ino)))? else {
                 continue;
             };
-            if let Some(problem) = self.quota_file(&inode, magic)? {
-                self.find(structure, Problem::QuotaFileDamaged { problem });
+            if let Some(problem) = self.check_quota_file(&inode, magic)? {
+                self.report(structure, Problem::QuotaFileDamaged { problem });
             }
         }
         Ok(())
     }
 
-    /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
-    /// then.
-    fn quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
+    /// Returns the first problem of a quota file. The rest of a damaged file has little meaning.
+    fn check_quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
         if inode.file_type != FileType::RegularFile {
             return Ok(Some(QuotaProblem::NotFile));
         }
@@ -77,7 +76,7 @@ impl<R: ReadAt> Check<R> {
             block_count: u32::MAX,
             seen: BTreeMap::new(),
         };
-        let bytes = self.quota_block(&file, 0)?;
+        let bytes = self.read_quota_block(&file, 0)?;
         let (header, _) = Header::ref_from_prefix(&bytes).expect("a block has room for its header");
         if header.magic.get() != magic || header.version.get() != VERSION {
             return Ok(Some(QuotaProblem::HeaderWrong));
@@ -90,18 +89,19 @@ impl<R: ReadAt> Check<R> {
             return Ok(Some(QuotaProblem::FreeBlockOutside));
         }
         file.block_count = found;
-        self.quota_tree(&mut file)
+        self.check_quota_tree(&mut file)
     }
 
-    fn quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<QuotaProblem>, ReadError> {
-        let mut pending = vec![Node {
+    /// Checks the tree of a quota file.
+    fn check_quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<QuotaProblem>, ReadError> {
+        let mut pending = vec![QuotaNode {
             block: TREE_ROOT,
             depth: 0,
             prefix: 0,
         }];
         file.seen.insert(TREE_ROOT, None);
         while let Some(node) = pending.pop() {
-            let bytes = self.quota_block(file, node.block)?;
+            let bytes = self.read_quota_block(file, node.block)?;
             if node.block != TREE_ROOT && is_zeros(&bytes) {
                 return Ok(Some(QuotaProblem::NodeEmpty { block: node.block }));
             }
@@ -116,10 +116,10 @@ impl<R: ReadAt> Check<R> {
                 }
                 let depth = node.depth + 1;
                 let problem = if depth == TREE_DEPTH {
-                    self.quota_leaf(file, block, prefix)?
+                    self.check_quota_leaf(file, block, prefix)?
                 } else {
                     let is_new = file.seen.insert(block, None).is_none();
-                    pending.push(Node { block, depth, prefix });
+                    pending.push(QuotaNode { block, depth, prefix });
                     (!is_new).then_some(QuotaProblem::NodeTwice { block })
                 };
                 if problem.is_some() {
@@ -131,9 +131,14 @@ impl<R: ReadAt> Check<R> {
         Ok(unreached.map(|(&block, _)| QuotaProblem::EntriesUnreached { block }))
     }
 
-    /// A block of entries, which has to have that of a number.
-    fn quota_leaf(&mut self, file: &mut QuotaFile, block: u32, id: u32) -> Result<Option<QuotaProblem>, ReadError> {
-        let bytes = self.quota_block(file, block)?;
+    /// Checks a block of entries, which must have an entry for `id`.
+    fn check_quota_leaf(
+        &mut self,
+        file: &mut QuotaFile,
+        block: u32,
+        id: u32,
+    ) -> Result<Option<QuotaProblem>, ReadError> {
+        let bytes = self.read_quota_block(file, block)?;
         let (header, rest) = LeafHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
         let (entries, _) = as_chunks::<{ size_of::<Entry>() }>(rest);
         let mut used = entries[..LEAF_ENTRIES].iter().filter(|entry| !is_zeros(&entry[..]));
@@ -158,12 +163,12 @@ impl<R: ReadAt> Check<R> {
         }
     }
 
-    /// Reads a block of a quota file; a hole of the file is zeros.
-    fn quota_block(&mut self, file: &QuotaFile, block: u32) -> Result<[u8; BLOCK_LEN], ReadError> {
+    /// Reads a block of a quota file. A hole reads as zeros.
+    fn read_quota_block(&mut self, file: &QuotaFile, block: u32) -> Result<[u8; BLOCK_LEN], ReadError> {
         let mut bytes = [0; BLOCK_LEN];
         let (at, block_size) = (u64::from(block) * BLOCK_LEN as u64, self.reader.block_size() as u64);
         let logical = u32::try_from(at / block_size).expect("blocks are no smaller than 1 KiB");
-        if let Some(found) = block_of(&file.extents, logical).filter(|found| found.get() < self.block_count) {
+        if let Some(found) = image_block(&file.extents, logical).filter(|found| found.get() < self.block_count) {
             let at = self.reader.offset_of_block(found.get()) + at % block_size;
             self.reader.read_at(at, &mut bytes)?;
         }
@@ -171,7 +176,7 @@ impl<R: ReadAt> Check<R> {
     }
 }
 
-/// Returns what was read, unless it is damaged: that was found with the inodes.
+/// Returns the value, or `None` if it is damaged. The damage was reported with the inodes.
 fn if_readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
     match result {
         Ok(value) => Ok(Some(value)),

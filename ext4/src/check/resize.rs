@@ -1,9 +1,10 @@
-//! The inode that owns the blocks reserved for group descriptors (`check_resize_inode` of e2fsck).
+//! Checks the resize inode, which owns the blocks reserved for group descriptors
+//! (`check_resize_inode` of e2fsck).
 
 use std::iter;
 
 use super::inodes::CheckedInode;
-use super::{Check, Problem};
+use super::{Checker, Problem};
 use crate::disk::block_map::{DOUBLE_INDIRECT, numbers};
 use crate::disk::inode::InodeFlags;
 use crate::file_type::FileType;
@@ -11,28 +12,27 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
-impl<R: ReadAt> Check<R> {
-    /// Checks the map of reserved blocks, and returns how many blocks it has.
+impl<R: ReadAt> Checker<R> {
+    /// Checks the map of reserved blocks. Returns the number of blocks in it.
     ///
-    /// The reserved blocks themselves belong to the groups that they lie in, and are claimed
-    /// already.
-    pub(super) fn resize_inode(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
+    /// The reserved blocks belong to the groups that they lie in, and are claimed already.
+    pub(super) fn check_resize_inode(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let structure = checked.structure();
         let is_file = checked.file_type() == Some(FileType::RegularFile) && checked.inode.links() == 1;
-        self.expect(is_file, structure, Problem::ResizeInodeNotFile);
+        self.require(is_file, structure, Problem::ResizeInodeNotFile);
         let has_map = !checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
-        self.expect(has_map, structure, Problem::ResizeInodeNotMapped);
-        let (size, most) = (checked.size, self.most_bytes(checked));
-        self.expect(size <= most, structure, Problem::FileTooLarge { size });
+        self.require(has_map, structure, Problem::ResizeInodeNotMapped);
+        let (size, most) = (checked.size, self.max_file_size(checked));
+        self.require(size <= most, structure, Problem::FileTooLarge { size });
         let root = checked.inode.block_map();
         let mut others = (0..).zip(root).filter(|(index, _)| *index != DOUBLE_INDIRECT);
         let has_others = others.any(|(_, block)| block != 0);
-        self.expect(!has_others, structure, Problem::ResizeInodeHasMore);
+        self.require(!has_others, structure, Problem::ResizeInodeHasMore);
         let map = u64::from(root[DOUBLE_INDIRECT]);
-        if !self.claim(structure, BlockNr(map), 1) {
+        if !self.claim_blocks(structure, BlockNr(map), 1) {
             return Ok(1);
         }
-        let Some(found) = self.numbers(structure, map)? else {
+        let Some(found) = self.read_block_numbers(structure, map)? else {
             return Ok(1);
         };
         let backups: Vec<u32> = (1..self.group_count)
@@ -43,10 +43,10 @@ impl<R: ReadAt> Check<R> {
         let reserved = u64::from(superblock.reserved_gdt_blocks.get());
         let count = 1 + reserved * (1 + backups.len() as u64);
         if reserved > found.len() as u64 {
-            // So many cannot be listed, which was found before.
+            // The map has no room for that many. This was reported before.
             return Ok(count);
         }
-        // The first block after the superblock of group 0 is number 0.
+        // Reserved blocks are numbered from the block after the superblock of group 0.
         let start = self.group_start(0) + 1;
         let mut expected = vec![0; found.len()];
         for index in first..first + reserved {
@@ -54,28 +54,28 @@ impl<R: ReadAt> Check<R> {
             expected[position] = start + index;
         }
         let ino = checked.ino.get();
-        self.reserved_numbers(Structure::ExtentNode { ino, block: map }, &found, expected);
+        self.check_reserved_blocks(Structure::ExtentNode { ino, block: map }, &found, expected);
         for index in first..first + reserved {
             let block = start + index;
             let structure = Structure::ExtentNode { ino, block };
-            let Some(found) = self.numbers(structure, block)? else {
+            let Some(found) = self.read_block_numbers(structure, block)? else {
                 break;
             };
-            // It lists the blocks of the same index in the groups with backups.
+            // Each reserved block lists the blocks with the same index in the groups with backups.
             let expected: Vec<u64> = backups
                 .iter()
                 .map(|&group| self.group_start(group) + 1 + index)
                 .collect();
-            if !self.reserved_numbers(structure, &found, expected) {
+            if !self.check_reserved_blocks(structure, &found, expected) {
                 break;
             }
         }
         Ok(count)
     }
 
-    /// Compares the numbers of a block with those expected, after which zeros follow. Returns
-    /// whether they are equal.
-    fn reserved_numbers(
+    /// Compares the numbers in a block with the expected ones, which zeros follow. Returns whether
+    /// they are equal.
+    fn check_reserved_blocks(
         &mut self,
         structure: Structure,
         found: &[u32],
@@ -87,12 +87,13 @@ impl<R: ReadAt> Check<R> {
         else {
             return true;
         };
-        self.find(structure, Problem::ReservedBlockWrong { index, found, expected });
+        self.report(structure, Problem::ReservedBlockWrong { index, found, expected });
         false
     }
 
-    fn numbers(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u32>>, ReadError> {
-        let bytes = self.block(structure, block)?;
+    /// Reads the block numbers in an indirect block.
+    fn read_block_numbers(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u32>>, ReadError> {
+        let bytes = self.read_block(structure, block)?;
         Ok(bytes.map(|bytes| numbers(&bytes).collect()))
     }
 }

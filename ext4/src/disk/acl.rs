@@ -1,19 +1,20 @@
-//! POSIX ACLs: the form of the system calls, and that of the disk.
+//! POSIX ACLs: the form that system calls take and return, and the form on the disk.
 
 use crate::units::as_chunks;
 
-/// Version of the system calls' form (`POSIX_ACL_XATTR_VERSION`).
+/// Version of the form of system calls (`POSIX_ACL_XATTR_VERSION`).
 const VERSION: u32 = 2;
-/// Version of the disk's form (`EXT4_ACL_VERSION`).
+/// Version of the form on the disk (`EXT4_ACL_VERSION`).
 const DISK_VERSION: u32 = 1;
-/// The identifier of an entry that names nobody (`ACL_UNDEFINED_ID`).
+/// Identifier in an entry for neither a named user nor a named group (`ACL_UNDEFINED_ID`).
 const UNDEFINED_ID: u32 = u32::MAX;
 
-/// Entries of an ACL of the system calls' form (version 2, entries of 8 bytes:
-/// `posix_acl_xattr_entry`), each with its permissions.
+/// Decodes an ACL in the form of system calls (version 2, entries of 8 bytes:
+/// `posix_acl_xattr_entry`). Returns its entries with their permissions.
 ///
-/// A value that the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an
-/// error, which says why. So is an ACL without entries, by which the kernel removes what there is.
+/// Returns an error for a value that the kernel refuses to set (`posix_acl_from_xattr`,
+/// `posix_acl_valid`), and for an ACL without entries, by which the kernel removes an ACL. The
+/// error is the reason.
 pub(crate) fn decode(value: &[u8]) -> Result<Vec<(AclTag, u16)>, &'static str> {
     let (version, entries) = value.split_first_chunk::<4>().ok_or("it has no version")?;
     if u32::from_le_bytes(*version) != VERSION {
@@ -24,31 +25,31 @@ pub(crate) fn decode(value: &[u8]) -> Result<Vec<(AclTag, u16)>, &'static str> {
         return Err("its last entry is cut off");
     }
     let mut decoded = Vec::with_capacity(entries.len());
-    let mut expected = Expected::Owner;
+    let mut expected = NextEntry::Owner;
     let mut needs_mask = false;
     for &[tag_low, tag_high, permissions_low, permissions_high, ref id @ ..] in entries {
         let permissions = u16::from_le_bytes([permissions_low, permissions_high]);
         if permissions > 0o7 {
-            return Err("it gives permissions that do not exist");
+            return Err("it has unknown permissions");
         }
         let tag = AclTag::new(u16::from_le_bytes([tag_low, tag_high]), u32::from_le_bytes(*id));
-        let tag = tag.ok_or("an entry is of an unknown kind")?;
+        let tag = tag.ok_or("an entry has an unknown tag")?;
         expected = expected.after(tag, needs_mask)?;
         if let Some(id) = tag.id() {
             if id == UNDEFINED_ID {
-                return Err("it names no user or group");
+                return Err("an entry for a named user or group names no one");
             }
             needs_mask = true;
         }
         decoded.push((tag, permissions));
     }
     match expected {
-        Expected::Nothing => Ok(decoded),
-        _ => Err("an entry is missing that every ACL has"),
+        NextEntry::Nothing => Ok(decoded),
+        _ => Err("the entry of the owner, the group or all others is missing"),
     }
 }
 
-/// An ACL of these entries, in the form of the system calls.
+/// Encodes entries with their permissions in the form of system calls.
 pub(crate) fn encode(entries: impl Iterator<Item = (AclTag, u16)>) -> Vec<u8> {
     let mut value = VERSION.to_le_bytes().to_vec();
     for (tag, permissions) in entries {
@@ -59,8 +60,9 @@ pub(crate) fn encode(entries: impl Iterator<Item = (AclTag, u16)>) -> Vec<u8> {
     value
 }
 
-/// An ACL of the system calls' form in that of the disk (version 1, an identifier only where there
-/// is one to name: `ext4_acl_entry`), with the errors of [`decode`].
+/// Converts an ACL from the form of system calls to the form on the disk: version 1, with
+/// identifiers only in entries of named users and groups (`ext4_acl_entry`). The errors are those
+/// of [`decode`].
 pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     let mut disk = DISK_VERSION.to_le_bytes().to_vec();
     for (tag, permissions) in decode(value)? {
@@ -73,8 +75,8 @@ pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     Ok(disk.into())
 }
 
-/// An ACL of the disk's form in that of the system calls (`ext4_acl_from_disk`,
-/// `posix_acl_to_xattr`); none if its version or its length cannot be.
+/// Converts an ACL from the form on the disk to the form of system calls (`ext4_acl_from_disk`,
+/// `posix_acl_to_xattr`). Returns `None` if its version or length is invalid.
 pub(crate) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
     let (version, mut rest) = disk.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != DISK_VERSION {
@@ -96,25 +98,26 @@ pub(crate) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
     rest.is_empty().then_some(value)
 }
 
-/// Subject of an entry of an ACL: its tag (`e_tag`), with the user or group that it names.
+/// User, group or class that an entry of an ACL is about: its tag (`e_tag`), with the identifier
+/// of a named user or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AclTag {
     /// The owner of the file.
     Owner,
-    /// The user of an identifier.
+    /// The user with this identifier.
     User(u32),
     /// The group of the file.
     OwningGroup,
-    /// The group of an identifier.
+    /// The group with this identifier.
     Group(u32),
-    /// The limit on what named users and all groups can do.
+    /// Upper limit on the permissions of named users and of all groups.
     Mask,
     /// All others.
     Other,
 }
 
 impl AclTag {
-    /// The tag of a number, with the identifier that it may need.
+    /// Returns the tag with a number on the disk, with `id` if it names a user or group.
     fn new(code: u16, id: u32) -> Option<Self> {
         Some(match code {
             0x01 => Self::Owner,
@@ -138,7 +141,7 @@ impl AclTag {
         }
     }
 
-    /// The identifier of the user or group that the entry names.
+    /// Returns the identifier of the user or group that the entry names.
     fn id(self) -> Option<u32> {
         match self {
             Self::User(id) | Self::Group(id) => Some(id),
@@ -147,8 +150,8 @@ impl AclTag {
     }
 }
 
-/// What may come next.
-enum Expected {
+/// Tags that may come next in an ACL.
+enum NextEntry {
     Owner,
     UserOrOwningGroup,
     GroupOrMaskOrOther,
@@ -156,8 +159,9 @@ enum Expected {
     Nothing,
 }
 
-impl Expected {
-    /// Named users and groups need a mask.
+impl NextEntry {
+    /// Returns the tags that may follow `tag`, or an error if it is out of order. Named users and
+    /// groups need a mask.
     fn after(self, tag: AclTag, needs_mask: bool) -> Result<Self, &'static str> {
         Ok(match (self, tag) {
             (Self::Owner, AclTag::Owner) | (Self::UserOrOwningGroup, AclTag::User(_)) => Self::UserOrOwningGroup,
@@ -167,7 +171,7 @@ impl Expected {
             (Self::GroupOrMaskOrOther, AclTag::Mask) => Self::Other,
             (Self::GroupOrMaskOrOther, AclTag::Other) if needs_mask => return Err("it has no mask"),
             (Self::GroupOrMaskOrOther | Self::Other, AclTag::Other) => Self::Nothing,
-            _ => return Err("its entries are out of order, or there twice"),
+            _ => return Err("its entries are out of order, or one occurs twice"),
         })
     }
 }
@@ -186,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_takes_is_put_into_the_form_of_the_disk() {
+    fn valid_acls_are_converted_to_the_form_on_the_disk() {
         let minimal = to_disk(&acl(&[(1, 6, NONE), (4, 4, NONE), (0x20, 0, NONE)])).unwrap();
         assert_eq!(*minimal, *b"\x01\0\0\0\x01\0\x06\0\x04\0\x04\0\x20\0\0\0");
-        // Whom an entry is about that names nobody does not matter, nor does a name that is there twice.
+        // Identifiers in unnamed entries are ignored, and a user may be named twice.
         let named = acl(&[
             (1, 7, 5),
             (2, 5, 0),
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acl_comes_back_from_the_disk_but_for_identifiers_that_name_nobody() {
+    fn acls_round_trip_without_unused_identifiers() {
         let entries = [
             (1, 7, NONE),
             (2, 5, 0),
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_refuses_is_refused() {
+    fn invalid_acls_are_refused() {
         let good = acl(&[(1, 6, NONE), (4, 4, NONE), (0x20, 0, NONE)]);
         for (value, reason) in [
             (&b""[..], "no version"),

@@ -7,29 +7,29 @@ use super::assert_layout;
 use crate::file_type::FileType;
 use crate::units::Ino;
 
-/// Length in bytes of an entry before its name.
+/// Length in bytes of the fixed part of an entry, before its name.
 pub(crate) const HEADER_LEN: usize = size_of::<DirEntry>();
-/// Length in bytes of the shortest entry, which holds a name of 1 to 4 bytes.
+/// Length in bytes of the shortest entry, whose name has 1 to 4 bytes.
 pub(crate) const MIN_LEN: usize = 12;
 
-/// Most levels of nodes of an index without the feature `large_dir` (`EXT4_HTREE_LEVEL_COMPAT`).
+/// Maximum levels of index nodes without the feature `large_dir` (`EXT4_HTREE_LEVEL_COMPAT`).
 pub(crate) const MAX_INDEX_LEVELS: usize = 2;
-/// Most levels of nodes of an index with it (`EXT4_HTREE_LEVEL`).
+/// Maximum levels of index nodes with the feature `large_dir` (`EXT4_HTREE_LEVEL`).
 pub(crate) const MAX_LARGE_INDEX_LEVELS: usize = 3;
-/// Bits of a number in the index that name a block of the directory; the others have other uses
-/// (`dx_get_block`).
+/// Bits of an index entry's block field that name a block of the directory. The other bits have
+/// other uses (`dx_get_block`).
 pub(crate) const INDEX_BLOCK_MASK: u32 = 0x0FFF_FFFF;
-/// Offset in bytes of [`IndexRootInfo`] in the root of an index: after `.` and `..`.
+/// Offset in bytes of [`IndexRootInfo`] in the root of an index: after the entries `.` and `..`.
 pub(crate) const INDEX_ROOT_INFO: usize = 2 * MIN_LEN;
-/// Offset in bytes of the entries in the root of an index.
+/// Offset in bytes of the index entries in the root of an index.
 pub(crate) const INDEX_ROOT_ENTRIES: usize = INDEX_ROOT_INFO + size_of::<IndexRootInfo>();
-/// Offset in bytes of the entries in another node of an index: after an entry that is not in use.
+/// Offset in bytes of the index entries in a node below the root: after an unused directory entry.
 pub(crate) const INDEX_NODE_ENTRIES: usize = HEADER_LEN;
 
-/// Type in the entry that holds the checksum of a block (`EXT4_FT_DIR_CSUM`).
+/// File type in the entry that holds the checksum of a block (`EXT4_FT_DIR_CSUM`).
 const CHECKSUM: u8 = 0xDE;
 
-/// Start of an entry, 8 bytes, before its name (`struct ext4_dir_entry_2`).
+/// Fixed part of a directory entry, 8 bytes, before its name (`struct ext4_dir_entry_2`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct DirEntry {
@@ -40,7 +40,7 @@ pub(crate) struct DirEntry {
 }
 
 impl DirEntry {
-    /// An entry of `len` bytes.
+    /// Returns an entry of `len` bytes, without its name.
     pub(crate) fn new(ino: Ino, len: usize, name_len: u8, file_type: u8) -> Self {
         Self {
             inode: ino.get().into(),
@@ -50,7 +50,7 @@ impl DirEntry {
         }
     }
 
-    /// An entry of `len` bytes that is not in use.
+    /// Returns an unused entry of `len` bytes.
     pub(crate) fn unused(len: usize) -> Self {
         Self::new(Ino(0), len, 0, 0)
     }
@@ -60,13 +60,14 @@ impl DirEntry {
         self.rec_len.set(rec_len_to_disk(len));
     }
 
-    /// Length of the entry in bytes, in a block of `block_len` bytes.
+    /// Returns the length of the entry in bytes, in a block of `block_len` bytes.
     pub(crate) fn len(&self, block_len: usize) -> usize {
         rec_len_from_disk(self.rec_len.get(), block_len)
     }
 
-    /// The first entry of `bytes`, which begin in a block of `block_len` bytes: its header, its
-    /// room for a name, and the bytes behind it. None if its length cannot be.
+    /// Splits the first entry off `bytes`, which are part of a block of `block_len` bytes. Returns
+    /// its fixed part, the bytes for its name, and the bytes after the entry. Returns `None` if
+    /// its length is invalid.
     pub(crate) fn split(bytes: &[u8], block_len: usize) -> Option<(&Self, &[u8], &[u8])> {
         let (entry, _) = Self::ref_from_prefix(bytes).ok()?;
         let len = entry.len(block_len);
@@ -76,27 +77,29 @@ impl DirEntry {
         Some((entry, &bytes[HEADER_LEN..len], &bytes[len..]))
     }
 
-    /// The name in the room that [`DirEntry::split`] returned; none if it is longer than that.
+    /// Returns the name, given the bytes for it that [`DirEntry::split`] returned, or `None` if it
+    /// is longer than they are.
     pub(crate) fn name<'a>(&self, room: &'a [u8]) -> Option<&'a [u8]> {
         room.get(..self.name_len.into())
     }
 }
 
-/// Bytes before the entries of a directory in its inode: the number of the directory above.
+/// Bytes before the entries of an inline directory: the inode number of the parent directory.
 pub(crate) const INLINE_PARENT_LEN: usize = size_of::<U32>();
 
-/// Length in bytes of an entry with a name of `name_len` bytes: a multiple of 4.
+/// Returns the length in bytes of an entry with a name of `name_len` bytes, a multiple of 4.
 pub(crate) const fn entry_len(name_len: usize) -> usize {
     (HEADER_LEN + name_len).next_multiple_of(4)
 }
 
-/// `rec_len` of an entry of `len` bytes: 65,535 stands for 65,536 (`ext4_rec_len_to_disk`).
+/// Returns `rec_len` of an entry of `len` bytes. 65,535 stands for 65,536
+/// (`ext4_rec_len_to_disk`).
 pub(crate) fn rec_len_to_disk(len: usize) -> u16 {
     u16::try_from(len).unwrap_or(u16::MAX)
 }
 
-/// Length in bytes that `rec_len` stands for in a block of `block_len` bytes: 64 KiB do not fit 16
-/// bits (`ext4_rec_len_from_disk`).
+/// Returns the length in bytes that `rec_len` stands for in a block of `block_len` bytes. A length
+/// of 64 KiB does not fit in 16 bits (`ext4_rec_len_from_disk`).
 pub(crate) fn rec_len_from_disk(rec_len: u16, block_len: usize) -> usize {
     match rec_len {
         0 | u16::MAX if block_len == 1 << 16 => block_len,
@@ -105,7 +108,7 @@ pub(crate) fn rec_len_from_disk(rec_len: u16, block_len: usize) -> usize {
 }
 
 impl FileType {
-    /// The type as directory entries give it (`EXT4_FT_*`).
+    /// Returns the number of the type in directory entries (`EXT4_FT_*`).
     pub(crate) fn entry_type(self) -> u8 {
         match self {
             Self::RegularFile => 1,
@@ -118,13 +121,14 @@ impl FileType {
         }
     }
 
-    /// The type that a directory entry gives; none if it is unknown, which 0 says.
+    /// Returns the type with a number in directory entries, or `None` for an unknown number. 0 is
+    /// the number of an unknown type.
     pub(crate) fn from_entry_type(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|file_type| file_type.entry_type() == number)
     }
 }
 
-/// Last 12 bytes of a block of entries (`struct ext4_dir_entry_tail`).
+/// Last 12 bytes of a block of directory entries (`struct ext4_dir_entry_tail`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct DirEntryTail {
@@ -133,7 +137,7 @@ pub(crate) struct DirEntryTail {
 }
 
 impl DirEntryTail {
-    /// A tail whose checksum is still zero.
+    /// Returns a tail whose checksum is zero.
     pub(crate) fn new() -> Self {
         Self {
             entry: DirEntry::new(Ino(0), size_of::<Self>(), 0, CHECKSUM),
@@ -141,14 +145,14 @@ impl DirEntryTail {
         }
     }
 
-    /// The tail of a block, if it has one.
+    /// Returns the tail of a block, if it has one.
     pub(crate) fn of(block: &[u8]) -> Option<&Self> {
         let (_, tail) = Self::ref_from_suffix(block).ok()?;
         (tail.entry.as_bytes() == Self::new().entry.as_bytes()).then_some(tail)
     }
 }
 
-/// What the root of an index says of itself, 8 bytes (`struct dx_root_info`).
+/// Description of an index in its root, 8 bytes (`struct dx_root_info`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct IndexRootInfo {
@@ -160,7 +164,7 @@ pub(crate) struct IndexRootInfo {
 }
 
 impl IndexRootInfo {
-    /// The root of an index with `indirect_levels` levels of other nodes.
+    /// Returns the description of an index with `indirect_levels` levels of nodes below the root.
     pub(crate) fn new(hash_version: u8, indirect_levels: u8) -> Self {
         Self {
             reserved_zero: 0.into(),
@@ -171,13 +175,14 @@ impl IndexRootInfo {
         }
     }
 
-    /// Returns whether the fields that are always the same are right.
+    /// Returns whether the fields with a fixed value have it.
     pub(crate) fn is_valid(&self) -> bool {
         self.reserved_zero.get() == 0 && self.info_length == 8 && self.unused_flags & 1 == 0
     }
 }
 
-/// Offset of the entries in a node of an index; none if the block is not one (`get_dx_countlimit`).
+/// Returns the offset of the index entries in a block, or `None` if the block is not an index node
+/// (`get_dx_countlimit`).
 pub(crate) fn index_entries(block: &[u8], is_root: bool) -> Option<usize> {
     if is_root {
         return Some(INDEX_ROOT_ENTRIES);
@@ -187,14 +192,15 @@ pub(crate) fn index_entries(block: &[u8], is_root: bool) -> Option<usize> {
     (spans_all && entry.inode.get() == 0).then_some(INDEX_NODE_ENTRIES)
 }
 
-/// Entries that a node of an index has room for, where they begin at `entries`; with checksums, its
-/// end is a tail.
+/// Returns how many index entries fit in a node whose entries begin at `entries`. With checksums,
+/// a tail ends the node.
 pub(crate) const fn index_limit(entries: usize, block_len: usize, has_checksums: bool) -> usize {
     let tail = if has_checksums { size_of::<IndexTail>() } else { 0 };
     (block_len - entries - tail) / size_of::<IndexEntry>()
 }
 
-/// Room and entries of an index node, in the place of the first entry's hash (`struct dx_countlimit`).
+/// Capacity of an index node and number of its entries, in place of the first entry's hash
+/// (`struct dx_countlimit`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct IndexCountLimit {
@@ -211,7 +217,7 @@ pub(crate) struct IndexEntry {
 }
 
 impl IndexEntry {
-    /// The block of the directory that it leads to.
+    /// Returns the block of the directory that the entry leads to.
     pub(crate) fn child(&self) -> u32 {
         self.block.get() & INDEX_BLOCK_MASK
     }
@@ -237,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_length_of_an_entry_comes_back() {
+    fn lengths_of_entries_round_trip() {
         for block_len in [1 << 10, 1 << 11, 1 << 12, 1 << 16] {
             for len in (MIN_LEN..=block_len).step_by(4) {
                 assert_eq!(rec_len_from_disk(rec_len_to_disk(len), block_len), len, "{block_len}");
@@ -248,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_split_off_only_with_a_length_that_can_be() {
+    fn entries_of_invalid_length_are_not_split_off() {
         let entry = |len: u16| {
             let mut bytes = DirEntry::new(Ino(11), 0, 3, 1).as_bytes().to_vec();
             bytes[4..6].copy_from_slice(&len.to_le_bytes());
@@ -273,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn types_of_entries_come_back() {
+    fn entry_types_round_trip() {
         let numbers: Vec<u8> = (0..=255)
             .filter(|&number| FileType::from_entry_type(number).is_some())
             .collect();
@@ -284,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_has_a_tail_only_if_all_of_it_is_one() {
+    fn a_tail_with_one_wrong_bit_is_not_recognized() {
         let mut block = vec![0; 1024];
         block[1012..].copy_from_slice(DirEntryTail::new().as_bytes());
         assert!(DirEntryTail::of(&block).is_some());

@@ -9,38 +9,41 @@ use crate::units::{BlockNr, BlockSize, Extent};
 /// `eh_magic`.
 pub(crate) const MAGIC: u16 = 0xF30A;
 
-/// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
+/// Maximum levels of nodes above the leaves (`EXT4_MAX_EXTENT_DEPTH`).
 pub(crate) const MAX_DEPTH: u16 = 5;
 
-/// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
+/// Maximum blocks of a file: their numbers have 32 bits, and the last number is not used
+/// (`EXT_MAX_BLOCKS`).
 pub(crate) const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
 
 impl Extent {
-    /// Longest extent that was written to, in blocks (`EXT_INIT_MAX_LEN`).
+    /// Maximum length in blocks of an initialized extent, one that is not unwritten
+    /// (`EXT_INIT_MAX_LEN`).
     pub(crate) const MAX_BLOCKS: u32 = 1 << 15;
 }
 
-/// Length in bytes of each part of a node.
+/// Length in bytes of a node's header, and of each of its entries.
 pub(crate) const ENTRY_LEN: usize = 12;
-/// Entries of the root, which lies in the inode.
+/// Entries that fit in the root, which lies in the inode.
 pub(crate) const ROOT_ENTRIES: usize = 4;
 
-/// Entries of a node that fills a block, whose last bytes hold its checksum.
+/// Returns how many entries fit in a node that fills a block. The last bytes of the block hold its
+/// checksum.
 pub(crate) const fn entries_per_block(block_size: BlockSize) -> usize {
     max_entries(block_size.len())
 }
 
-/// Entries of a node of `len` bytes.
+/// Returns how many entries fit in a node of `len` bytes.
 pub(crate) const fn max_entries(len: usize) -> usize {
     (len - ENTRY_LEN) / ENTRY_LEN
 }
 
-/// Offset in bytes of the tail of a node with room for `max` entries.
+/// Returns the offset in bytes of the tail of a node with room for `max_entries` entries.
 pub(crate) const fn tail_offset(max_entries: usize) -> usize {
     ENTRY_LEN + max_entries * ENTRY_LEN
 }
 
-/// Blocks that the tree of so many extents needs besides its root.
+/// Returns how many blocks a tree of `extent_count` extents takes besides its root.
 pub(crate) fn node_blocks(extent_count: usize, block_size: BlockSize) -> u64 {
     let mut blocks = 0;
     let mut entries = extent_count;
@@ -63,7 +66,7 @@ pub(crate) struct ExtentHeader {
 }
 
 impl ExtentHeader {
-    /// The header of a node with `entries` entries, and room for `max`.
+    /// Returns the header of a node with `entries` entries and room for `max`.
     pub(crate) fn new(entries: usize, max: usize, depth: u16) -> Self {
         let count = |number: usize| u16::try_from(number).expect("a block has room for fewer than 2^16 entries");
         Self {
@@ -76,7 +79,7 @@ impl ExtentHeader {
     }
 }
 
-/// Entry of a leaf, 12 bytes (`struct ext4_extent`).
+/// Entry of a leaf, an extent, 12 bytes (`struct ext4_extent`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct ExtentLeaf {
@@ -88,11 +91,11 @@ pub(crate) struct ExtentLeaf {
 
 impl ExtentLeaf {
     split_numbers! {
-        /// The first block.
+        /// First block in the image.
         start, set_start: 48 = start_lo, start_hi;
     }
 
-    /// The entry of an extent that was written to.
+    /// Returns the entry of an initialized extent.
     pub(crate) fn new(extent: &Extent) -> Self {
         let mut leaf = Self {
             block: extent.logical.into(),
@@ -103,12 +106,12 @@ impl ExtentLeaf {
         leaf
     }
 
-    /// First block of the file that it maps.
+    /// Returns the first block of the file that the extent maps.
     pub(crate) fn logical(&self) -> u32 {
         self.block.get()
     }
 
-    /// Length in blocks, 0 to 2^15.
+    /// Returns the length in blocks, 0 to 2^15.
     pub(crate) fn len(&self) -> u32 {
         let len = u32::from(self.len.get());
         if self.is_unwritten() {
@@ -118,13 +121,13 @@ impl ExtentLeaf {
         }
     }
 
-    /// Returns whether its blocks were never written to, so that they read as zeros: then 2^15 is
-    /// added to the length.
+    /// Returns whether the extent is unwritten: its blocks were never written to and read as
+    /// zeros. The length on the disk is then greater by 2^15.
     pub(crate) fn is_unwritten(&self) -> bool {
         u32::from(self.len.get()) > Extent::MAX_BLOCKS
     }
 
-    /// The extent, written to or not.
+    /// Returns the extent, unwritten or not.
     pub(crate) fn extent(&self) -> Extent {
         Extent {
             start: BlockNr(self.start()),
@@ -146,11 +149,11 @@ pub(crate) struct ExtentIndex {
 
 impl ExtentIndex {
     split_numbers! {
-        /// The block of the node below.
+        /// Block of the child node.
         child, set_child: 48 = leaf_lo, leaf_hi;
     }
 
-    /// The entry of a node whose first block of the file is `logical`.
+    /// Returns the entry of a child node whose first block of the file is `logical`.
     pub(crate) fn new(logical: u32, child: BlockNr) -> Self {
         let mut index = Self {
             block: logical.into(),
@@ -160,13 +163,13 @@ impl ExtentIndex {
         index
     }
 
-    /// First block of the file below it.
+    /// Returns the first block of the file that the child node maps.
     pub(crate) fn logical(&self) -> u32 {
         self.block.get()
     }
 }
 
-/// End of a node that fills a block, 4 bytes (`struct ext4_extent_tail`).
+/// Tail of a node that fills a block, 4 bytes (`struct ext4_extent_tail`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct ExtentTail {
@@ -183,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_lengths_have_a_meaning() {
+    fn lengths_above_2_15_are_unwritten() {
         let leaf = |len: u16| ExtentLeaf {
             len: len.into(),
             ..ExtentLeaf::new_zeroed()
@@ -199,7 +202,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn extents_come_back(start in 0_u64..1 << 48, logical: u32, count in 1..=Extent::MAX_BLOCKS) {
+        fn extents_round_trip(start in 0_u64..1 << 48, logical: u32, count in 1..=Extent::MAX_BLOCKS) {
             let extent = Extent { start: BlockNr(start), logical, count };
             let leaf = ExtentLeaf::new(&extent);
             assert_eq!((leaf.extent(), leaf.is_unwritten()), (extent, false));
@@ -209,13 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn four_extents_lie_in_the_inode_and_five_do_not() {
+    fn four_extents_fit_in_the_inode_and_five_do_not() {
         assert_eq!(node_blocks(4, BlockSize::Kib4), 0);
         assert_eq!(node_blocks(5, BlockSize::Kib4), 1);
     }
 
     #[test]
-    fn a_block_holds_340_extents_and_four_of_them_still_need_no_level_between() {
+    fn a_block_holds_340_extents_and_the_root_leads_to_four_blocks() {
         assert_eq!(node_blocks(340, BlockSize::Kib4), 1);
         assert_eq!(node_blocks(341, BlockSize::Kib4), 2);
         assert_eq!(node_blocks(4 * 340, BlockSize::Kib4), 4);

@@ -1,16 +1,21 @@
-//! [`Features`]: the feature bits of the superblock, named as `mke2fs -O` and `dumpe2fs` name them.
+//! [`Features`]: the feature bits of the superblock, named as by `mke2fs -O` and `dumpe2fs`.
+//!
+//! A new feature takes its bit here, with [`Features::READABLE`] if the reader handles it and
+//! [`Features::CHECKABLE`] if the check does. To write it, set it in `features()` of
+//! `encode/superblock.rs` from a field of `options.rs`. Then test it: the sets of this module,
+//! `ext4/tests/oracle` (with e2fsck and the kernel), and the list of features in `lib.rs`.
 
 use bitflags::{Flags, bitflags};
 
-/// Positions of the three words in the set.
+/// Bit positions of the three words of the superblock in the set.
 const COMPAT: u32 = 0;
 const INCOMPAT: u32 = 32;
 const RO_COMPAT: u32 = 64;
 
 bitflags! {
-    /// Features of a file system: `s_feature_compat`, which a kernel may ignore, then
-    /// `s_feature_incompat`, which it must know to mount at all, then `s_feature_ro_compat`, which
-    /// it must know to mount for writing.
+    /// Features of a file system: the bits of `s_feature_compat`, which a kernel may ignore, of
+    /// `s_feature_incompat`, which it must know to mount the file system, and of
+    /// `s_feature_ro_compat`, which it must know to mount it for writing.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(crate) struct Features: u128 {
         const DIR_PREALLOC = 0x1 << COMPAT;
@@ -64,7 +69,7 @@ bitflags! {
 }
 
 impl Features {
-    /// Features of `s_feature_incompat` with which the reader reads an image.
+    /// Features of `s_feature_incompat` that the reader handles.
     pub(crate) const READABLE: Self = Self::FILETYPE
         .union(Self::NEEDS_RECOVERY)
         .union(Self::EXTENT)
@@ -76,8 +81,8 @@ impl Features {
         .union(Self::LARGE_DIR)
         .union(Self::INLINE_DATA);
 
-    /// Features with which an image is checked: those that e2fsck knows and the reader reads, but
-    /// for `bigalloc` and `shared_blocks`.
+    /// Features that the check handles: all that e2fsck knows and the reader handles, except
+    /// `bigalloc` and `shared_blocks`.
     pub(crate) const CHECKABLE: Self = Self::READABLE
         .union(Self::DIR_PREALLOC)
         .union(Self::IMAGIC_INODES)
@@ -109,21 +114,22 @@ impl Features {
     /// All bits of `s_feature_ro_compat`.
     pub(crate) const ALL_RO_COMPAT: Self = Self::from_bits_retain((u32::MAX as u128) << RO_COMPAT);
 
-    /// The set of the words `s_feature_compat`, `s_feature_incompat` and `s_feature_ro_compat`.
+    /// Returns the features in the words `s_feature_compat`, `s_feature_incompat` and
+    /// `s_feature_ro_compat`.
     pub(crate) fn from_words([compat, incompat, ro_compat]: [u32; 3]) -> Self {
         let words = [(compat, COMPAT), (incompat, INCOMPAT), (ro_compat, RO_COMPAT)];
         let bits = words.map(|(word, shift)| u128::from(word) << shift);
         Self::from_bits_retain(bits[0] | bits[1] | bits[2])
     }
 
-    /// The words `s_feature_compat`, `s_feature_incompat` and `s_feature_ro_compat`.
+    /// Returns the words `s_feature_compat`, `s_feature_incompat` and `s_feature_ro_compat`.
     #[expect(clippy::cast_possible_truncation, reason = "each word takes its 32 bits")]
     pub(crate) fn words(self) -> [u32; 3] {
         [COMPAT, INCOMPAT, RO_COMPAT].map(|shift| (self.bits() >> shift) as u32)
     }
 
-    /// Names of the features, in the order of `dumpe2fs`. A bit without a name is `FEATURE_`, the
-    /// letter of its word and its position in it, as e2fsprogs prints it.
+    /// Returns the names of the features, in the order of `dumpe2fs`. As in e2fsprogs, the name of
+    /// an unknown bit is `FEATURE_`, the letter of its word, and its position in the word.
     pub(crate) fn names(self) -> impl Iterator<Item = String> {
         (0..96).filter(move |bit| self.bits() >> bit & 1 == 1).map(|bit: u32| {
             match Self::FLAGS.iter().find(|flag| flag.value().bits() == 1 << bit) {
@@ -142,7 +148,7 @@ impl Features {
 mod tests {
     use super::*;
 
-    /// The inverse of a name.
+    /// Returns the feature with a name.
     fn from_name(name: &str) -> Option<Features> {
         match name {
             "64bit" => Some(Features::BIT64),
@@ -152,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bit_has_one_name_that_leads_back_to_it() {
+    fn names_of_bits_are_unique_and_round_trip() {
         let mut names = std::collections::BTreeSet::new();
         for bit in 0..96 {
             let feature = Features::from_bits_retain(1 << bit);
@@ -191,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn the_sets_are_those_of_the_kernel_and_of_e2fsck() {
+    fn readable_and_checkable_features_have_the_expected_bits() {
         assert_eq!(Features::READABLE.words(), [0, 0xE7C6, 0]);
         assert_eq!(Features::CHECKABLE.words(), [0x1E3F, 0xE7C6, 0x1_B57B]);
     }
 
     proptest::proptest! {
         #[test]
-        fn words_come_back(words: [u32; 3]) {
+        fn words_round_trip(words: [u32; 3]) {
             assert_eq!(Features::from_words(words).words(), words);
         }
     }

@@ -7,7 +7,7 @@ use super::{assert_layout, from_prefix, split_numbers};
 
 /// Size of a descriptor in bytes without the feature `64bit`: the first half of the fields.
 pub(crate) const SMALL_SIZE: u16 = 32;
-/// Size of a descriptor in bytes, with the feature `64bit`.
+/// Size of a descriptor in bytes with the feature `64bit`.
 pub(crate) const SIZE: u16 = 64;
 
 /// Block group descriptor, 64 bytes (`struct ext4_group_desc`).
@@ -40,25 +40,25 @@ pub(crate) struct GroupDesc {
 }
 
 impl GroupDesc {
-    /// A descriptor that takes all of `bytes`; fields that it has no room for are zero.
+    /// Reads a descriptor of `bytes.len()` bytes. Fields beyond its end are zero.
     pub(crate) fn from_prefix(bytes: &[u8]) -> Self {
         from_prefix(bytes)
     }
 
     split_numbers! {
-        /// The block of the block bitmap.
+        /// Block of the block bitmap.
         block_bitmap, set_block_bitmap: 64 = block_bitmap_lo, block_bitmap_hi;
-        /// The block of the inode bitmap.
+        /// Block of the inode bitmap.
         inode_bitmap, set_inode_bitmap: 64 = inode_bitmap_lo, inode_bitmap_hi;
         /// First block of the inode table.
         inode_table, set_inode_table: 64 = inode_table_lo, inode_table_hi;
-        /// Blocks that nothing uses.
+        /// Free blocks.
         free_blocks, set_free_blocks: 32 = free_blocks_count_lo, free_blocks_count_hi;
-        /// Inodes that nothing uses.
+        /// Free inodes.
         free_inodes, set_free_inodes: 32 = free_inodes_count_lo, free_inodes_count_hi;
-        /// Inodes that are directories.
+        /// Directories.
         used_dirs, set_used_dirs: 32 = used_dirs_count_lo, used_dirs_count_hi;
-        /// Inodes at the end of the table that were never used.
+        /// Inodes at the end of the inode table that were never used.
         itable_unused, set_itable_unused: 32 = itable_unused_lo, itable_unused_hi;
         /// Checksum of the block bitmap.
         block_bitmap_csum, set_block_bitmap_csum: 32 = block_bitmap_csum_lo, block_bitmap_csum_hi;
@@ -66,13 +66,14 @@ impl GroupDesc {
         inode_bitmap_csum, set_inode_bitmap_csum: 32 = inode_bitmap_csum_lo, inode_bitmap_csum_hi;
     }
 
-    /// Parts of the group that are not written.
+    /// Returns which parts of the group were never written.
     pub(crate) fn flags(&self) -> GroupFlags {
         GroupFlags::from_bits_retain(self.flags.get())
     }
 }
 
-/// Bits of a bitmap's checksum that a descriptor of `descriptor_len` bytes has room for.
+/// Returns a mask of the bits of a bitmap's checksum that a descriptor of `descriptor_len` bytes
+/// has room for.
 pub(crate) fn bitmap_csum_mask(descriptor_len: usize) -> u32 {
     if descriptor_len < SIZE.into() { 0xFFFF } else { u32::MAX }
 }
@@ -83,11 +84,12 @@ bitflags! {
     /// `bg_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct GroupFlags: u16 {
-        /// No inode of the group is in use, and its inode bitmap is not written.
+        /// Every inode of the group is free, and its inode bitmap was never written.
         const INODE_UNINIT = 0x1;
-        /// Nothing but a superblock backup is in the group, and its block bitmap is not written.
+        /// The group holds no content, and its block bitmap was never written. Only its own
+        /// metadata is in use: a backup of the superblock, bitmaps and its inode table.
         const BLOCK_UNINIT = 0x2;
-        /// The inode table reads as zeros where it is unused: the guest need not clear it.
+        /// Unused inodes of the inode table read as zeros, so the guest need not clear them.
         const INODE_ZEROED = 0x4;
     }
 }
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_descriptor_has_the_low_halves() {
+    fn small_descriptors_have_the_low_halves() {
         let mut descriptor = GroupDesc::new_zeroed();
         descriptor.set_inode_table(0x1234_5678_9ABC);
         descriptor.set_free_blocks(0x1_2345);
@@ -117,7 +119,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn numbers_in_two_fields_come_back(wide: [u64; 3], narrow: [u32; 6]) {
+        fn split_numbers_round_trip(wide: [u64; 3], narrow: [u32; 6]) {
             let mut descriptor = GroupDesc::new_zeroed();
             descriptor.set_block_bitmap(wide[0]);
             descriptor.set_inode_bitmap(wide[1]);

@@ -1,23 +1,24 @@
-//! The hashes by which indexed directories find names (`ext4fs_dirhash`). Half MD4 is what is written; the others are what old
-//! or tuned file systems have.
+//! Hashes of names in indexed directories (`ext4fs_dirhash`). The writer uses half MD4. Old or
+//! tuned file systems have the others.
 
 use crate::units::{as_chunks, sign_extend};
 
-/// Hash of a name: the first orders the index, the second breaks ties.
+/// Hash of a name: `major` orders the index, `minor` breaks ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NameHash {
-    /// Bit 0 is clear; the index uses it to say that the hash goes on in the next block.
+    /// Bit 0 is clear: in the index, it is set if names with the same hash continue in the next
+    /// block.
     pub(crate) major: u32,
     pub(crate) minor: u32,
 }
 
-/// A hash that stands for the end of a directory (`EXT4_HTREE_EOF_32BIT << 1`), so no name has it.
+/// Hash that stands for the end of a directory, so no name has it (`EXT4_HTREE_EOF_32BIT << 1`).
 const END_OF_DIRECTORY: u32 = 0xFFFF_FFFE;
 
-/// What a hash is made by.
+/// Algorithm of a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HashVersion {
-    /// `DX_HASH_LEGACY`, which knows no seed.
+    /// `DX_HASH_LEGACY`, which has no seed.
     Legacy,
     /// `DX_HASH_HALF_MD4`.
     HalfMd4,
@@ -26,7 +27,8 @@ pub(crate) enum HashVersion {
 }
 
 impl HashVersion {
-    /// The one that the root of an index names by a number.
+    /// Returns the algorithm with a number in the root of an index, or `None` for an unknown
+    /// number.
     pub(crate) fn from_disk(number: u8) -> Option<Self> {
         [Self::Legacy, Self::HalfMd4, Self::Tea]
             .get(usize::from(number))
@@ -34,17 +36,18 @@ impl HashVersion {
     }
 }
 
-/// A hash with a seed.
+/// Algorithm with a seed, and with the interpretation of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NameHasher {
     version: HashVersion,
     seed: [u32; 4],
-    /// Whether the bytes of a name are taken as signed.
-    is_signed: bool,
+    /// Bytes of names are signed numbers.
+    signed_bytes: bool,
 }
 
 impl NameHasher {
-    /// Half MD4 with the seed of the superblock (`s_hash_seed`), and bytes taken as signed; zeros stand for MD4's own start.
+    /// Returns half MD4 with the seed of the superblock (`s_hash_seed`) and signed bytes. A seed
+    /// of zeros stands for the initial state of MD4.
     pub(crate) fn new(seed: &[u8; 16]) -> Self {
         let (words, _) = as_chunks::<4>(seed);
         let seed = if *seed == [0; 16] {
@@ -55,27 +58,27 @@ impl NameHasher {
         Self {
             version: HashVersion::HalfMd4,
             seed,
-            is_signed: true,
+            signed_bytes: true,
         }
     }
 
-    /// The same by another hash.
-    pub(crate) fn of_version(self, version: HashVersion) -> Self {
+    /// Replaces the algorithm.
+    pub(crate) fn with_version(self, version: HashVersion) -> Self {
         Self { version, ..self }
     }
 
-    /// The same with bytes taken as unsigned, as on ARM.
-    pub(crate) fn unsigned(self) -> Self {
+    /// Makes bytes unsigned numbers, as on ARM.
+    pub(crate) fn with_unsigned_bytes(self) -> Self {
         Self {
-            is_signed: false,
+            signed_bytes: false,
             ..self
         }
     }
 
-    /// Hash of a name of at most 255 bytes.
+    /// Returns the hash of a name of at most 255 bytes.
     pub(crate) fn hash(self, name: &[u8]) -> NameHash {
         let (major, minor) = match self.version {
-            HashVersion::Legacy => (legacy(name, self.is_signed), 0),
+            HashVersion::Legacy => (legacy(name, self.signed_bytes), 0),
             HashVersion::HalfMd4 => {
                 let state = self.absorb(name, half_md4);
                 (state[1], state[2])
@@ -96,37 +99,39 @@ impl NameHasher {
         }
     }
 
-    /// The state after all of a name, so many words at a time.
+    /// Returns the state after all bytes of a name, which `transform` takes `WORDS` words at a
+    /// time.
     fn absorb<const WORDS: usize>(self, name: &[u8], transform: fn(&mut [u32; 4], [u32; WORDS])) -> [u32; 4] {
         let mut state = self.seed;
         let mut rest = name;
         while !rest.is_empty() {
-            transform(&mut state, words(rest, self.is_signed));
+            transform(&mut state, pack_words(rest, self.signed_bytes));
             rest = &rest[rest.len().min(4 * WORDS)..];
         }
         state
     }
 }
 
-/// A byte of a name as a number.
-fn number(byte: u8, is_signed: bool) -> u32 {
-    if is_signed { sign_extend(byte) } else { byte.into() }
+/// Widens a byte of a name to 32 bits.
+fn widen(byte: u8, signed_bytes: bool) -> u32 {
+    if signed_bytes { sign_extend(byte) } else { byte.into() }
 }
 
-/// As many bytes as fit in words, filled up with the length of what is left (`str2hashbuf_signed`, `str2hashbuf_unsigned`).
-fn words<const WORDS: usize>(rest: &[u8], is_signed: bool) -> [u32; WORDS] {
+/// Packs bytes of a name into words. The rest of the words is filled with the length of `rest`
+/// (`str2hashbuf_signed`, `str2hashbuf_unsigned`).
+fn pack_words<const WORDS: usize>(rest: &[u8], signed_bytes: bool) -> [u32; WORDS] {
     let len = u32::try_from(rest.len()).expect("a name has at most 255 bytes");
     let filler = len * 0x0101_0101;
     let mut words = [filler; WORDS];
     for (word, bytes) in words.iter_mut().zip(rest.chunks(4)) {
         for &byte in bytes {
-            *word = (*word << 8).wrapping_add(number(byte, is_signed));
+            *word = (*word << 8).wrapping_add(widen(byte, signed_bytes));
         }
     }
     words
 }
 
-/// Three rounds of eight steps (`half_md4_transform`).
+/// Mixes words into the state in three rounds of eight steps (`half_md4_transform`).
 fn half_md4(state: &mut [u32; 4], input: [u32; 8]) {
     type Mix = fn(u32, u32, u32) -> u32;
     const ROUNDS: [(Mix, u32, [usize; 8], [u32; 4]); 3] = [
@@ -159,7 +164,7 @@ fn half_md4(state: &mut [u32; 4], input: [u32; 8]) {
     }
 }
 
-/// Sixteen rounds (`TEA_transform`).
+/// Mixes words into the state in sixteen rounds (`TEA_transform`).
 fn tea(state: &mut [u32; 4], [a, b, c, d]: [u32; 4]) {
     const DELTA: u32 = 0x9E37_79B9;
     let mix = |of: u32, sum: u32, first: u32, second: u32| {
@@ -176,11 +181,11 @@ fn tea(state: &mut [u32; 4], [a, b, c, d]: [u32; 4]) {
     state[1] = state[1].wrapping_add(right);
 }
 
-/// The hash before there were seeds (`dx_hack_hash`).
-fn legacy(name: &[u8], is_signed: bool) -> u32 {
+/// Returns the hash of file systems from before there were seeds (`dx_hack_hash`).
+fn legacy(name: &[u8], signed_bytes: bool) -> u32 {
     let (mut last, mut before) = (0x12A3_FE2D_u32, 0x37AB_E8F9_u32);
     for &byte in name {
-        let mixed = last ^ number(byte, is_signed).wrapping_mul(7_152_373);
+        let mixed = last ^ widen(byte, signed_bytes).wrapping_mul(7_152_373);
         let mut hash = before.wrapping_add(mixed);
         if hash & 0x8000_0000 != 0 {
             hash = hash.wrapping_sub(0x7FFF_FFFF);

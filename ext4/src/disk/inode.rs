@@ -11,29 +11,31 @@ use crate::file_type::FileType;
 use crate::tree::{Device, Timestamp};
 use crate::units::{BlockNr, BlockSize, join, lo, signed, unsigned};
 
-/// Size of an inode in bytes.
+/// Size in bytes of an inode that the writer makes.
 pub(crate) const SIZE: u16 = 256;
-/// Size in bytes of the smallest inode, which has no fields behind the first 128 bytes
+/// Size in bytes of the smallest inode, which has no fields beyond the first 128 bytes
 /// (`EXT4_GOOD_OLD_INODE_SIZE`).
 pub(crate) const CLASSIC_SIZE: usize = 128;
-/// Bytes of an inode after the first 128 that have fields (`i_extra_isize`).
+/// Length in bytes of the fields beyond the first 128 bytes (`i_extra_isize`).
 pub(crate) const EXTRA_SIZE: u16 = 32;
-/// Bytes of `i_block`.
+/// Length of `i_block` in bytes.
 pub(crate) const BLOCK_LEN: usize = block_map::ROOT_LEN;
-/// Longest symlink target in bytes that lies in `i_block` (one less than its size: e2fsck pass 1 wants a NUL).
+/// Maximum length in bytes of a symlink target in `i_block`. One byte less than `i_block` has:
+/// pass 1 of e2fsck requires a NUL.
 pub(crate) const MAX_FAST_SYMLINK: usize = 59;
 
-/// Most bytes of content that an inode holds: in `i_block`, and as the value of the attribute `system.data`, which has all the
-/// room for attributes but for its entry and what marks the start and the end.
+/// Maximum length in bytes of content in an inode: `i_block`, and the value of the attribute
+/// `system.data`. The value takes the space for attributes, except for its entry, the magic number
+/// and the terminator.
 pub(crate) const MAX_INLINE_DATA: usize =
     BLOCK_LEN + INODE_ROOM - size_of_val(&xattr::MAGIC) - xattr::entry_len(xattr::INLINE_DATA.1.len()) - TERMINATOR;
 
-/// Bits of `i_mode` that say of which type an inode is (`S_IFMT`).
+/// Bits of `i_mode` for the file type (`S_IFMT`).
 const TYPE_BITS: u16 = 0o170_000;
 /// Permission, setuid, setgid and sticky bits of `i_mode`.
 pub(crate) const PERMISSION_BITS: u16 = 0o7777;
 
-/// Inode, 256 bytes (`struct ext4_inode`, and the room for extended attributes).
+/// Inode, 256 bytes: `struct ext4_inode`, and the space for extended attributes.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Inode {
@@ -74,11 +76,12 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
-    /// An inode that takes all of `bytes`. Fields that it does not have are zero: behind its first
-    /// 128 bytes, it has those that `i_extra_isize` reaches. Attributes in the inode are not kept.
+    /// Reads an inode of `bytes.len()` bytes. Fields that it does not have are zero: of those
+    /// beyond its first 128 bytes, it has as many as `i_extra_isize` covers. Attributes in the
+    /// inode are dropped.
     pub(crate) fn from_prefix(bytes: &[u8]) -> Self {
         let mut inode: Self = super::from_prefix(bytes);
-        // Fields behind these two bytes are words, or end one.
+        // Each field after these two bytes is a word or ends a word.
         let extra = (usize::from(inode.extra_isize.get()) / 4 * 4).max(size_of::<U16>());
         let fields_end = CLASSIC_SIZE + extra;
         let missing = inode.as_mut_bytes().get_mut(fields_end..);
@@ -86,8 +89,8 @@ impl Inode {
         inode
     }
 
-    /// Offset in bytes of the room for attributes behind the fields, in an inode of `inode_len`
-    /// bytes; none if it has not room for the fields.
+    /// Returns the offset in bytes of the space for attributes after the fields, in an inode of
+    /// `inode_len` bytes. Returns `None` if the fields exceed the inode.
     pub(crate) fn fields_end(&self, inode_len: usize) -> Option<usize> {
         let extra = if inode_len > CLASSIC_SIZE {
             usize::from(self.extra_isize.get())
@@ -97,16 +100,16 @@ impl Inode {
         (extra % 4 == 0 && CLASSIC_SIZE + extra <= inode_len).then_some(CLASSIC_SIZE + extra)
     }
 
-    /// High half of the checksum; none if `i_extra_isize` does not reach it.
+    /// Returns the high half of the checksum, or `None` if `i_extra_isize` does not cover it.
     pub(crate) fn high_checksum(&self) -> Option<u16> {
         let end = std::mem::offset_of!(Self, checksum_hi) + size_of::<U16>();
         (CLASSIC_SIZE + usize::from(self.extra_isize.get()) >= end).then(|| self.checksum_hi.get())
     }
 
     split_numbers! {
-        /// Owner.
+        /// User ID of the owner.
         uid, set_uid: 32 = uid, uid_high;
-        /// Group.
+        /// Group ID of the owner.
         gid, set_gid: 32 = gid, gid_high;
         /// Size in bytes.
         size, set_size: 64 = size_lo, size_high;
@@ -114,36 +117,37 @@ impl Inode {
         blocks, set_blocks: 48 = blocks_lo, blocks_high;
         /// `i_version`.
         version, set_version: 64 = version, version_hi;
-        /// `i_file_acl`, the block of attributes; zero if there is none.
+        /// `i_file_acl`, the block of extended attributes, or zero.
         file_acl, set_file_acl: 48 = file_acl_lo, file_acl_high;
     }
 
-    /// Type of the inode; none if the mode has no known one.
+    /// Returns the file type, or `None` if the mode has an unknown one.
     pub(crate) fn file_type(&self) -> Option<FileType> {
         FileType::from_mode(self.mode.get())
     }
 
-    /// Permission, setuid, setgid and sticky bits.
+    /// Returns the permission, setuid, setgid and sticky bits.
     pub(crate) fn permissions(&self) -> u16 {
         self.mode.get() & PERMISSION_BITS
     }
 
-    /// Sets the type and the permissions, of which other bits are ignored.
+    /// Sets the file type and the permissions. Other bits of `permissions` are ignored.
     pub(crate) fn set_mode(&mut self, file_type: FileType, permissions: u16) {
         self.mode.set(file_type.mode_bits() | permissions & PERMISSION_BITS);
     }
 
-    /// Names that lead to it.
+    /// Returns the number of hard links.
     pub(crate) fn links(&self) -> u16 {
         self.links_count.get()
     }
 
-    /// Flags, with those that are unknown.
+    /// Returns the flags, including unknown ones.
     pub(crate) fn flags(&self) -> InodeFlags {
         InodeFlags::from_bits_retain(self.flags.get())
     }
 
-    /// Sets `i_blocks` to a number of blocks: in units of 512 bytes if 32 bits have room for that.
+    /// Sets `i_blocks` to `count` blocks: in units of 512 bytes if 32 bits suffice for that, or
+    /// else in blocks, with [`InodeFlags::HUGE_FILE`].
     pub(crate) fn set_block_count(&mut self, count: u64, block_size: BlockSize) {
         let sectors = count << (block_size.log2() - 9);
         if sectors < 1 << 32 {
@@ -154,12 +158,12 @@ impl Inode {
         }
     }
 
-    /// The block of extended attributes.
+    /// Returns the block of extended attributes, if there is one.
     pub(crate) fn xattr_block(&self) -> Option<BlockNr> {
         Some(BlockNr(self.file_acl())).filter(|block| block.get() != 0)
     }
 
-    /// Last access.
+    /// Returns the time of the last access.
     pub(crate) fn atime(&self) -> Timestamp {
         Timestamp::decode(self.atime.get(), self.atime_extra.get())
     }
@@ -168,7 +172,7 @@ impl Inode {
         set_time(&mut self.atime, &mut self.atime_extra, time);
     }
 
-    /// Last change of the inode.
+    /// Returns the time of the last change of the inode.
     pub(crate) fn ctime(&self) -> Timestamp {
         Timestamp::decode(self.ctime.get(), self.ctime_extra.get())
     }
@@ -177,7 +181,7 @@ impl Inode {
         set_time(&mut self.ctime, &mut self.ctime_extra, time);
     }
 
-    /// Last change of the content.
+    /// Returns the time of the last change of the content.
     pub(crate) fn mtime(&self) -> Timestamp {
         Timestamp::decode(self.mtime.get(), self.mtime_extra.get())
     }
@@ -186,7 +190,7 @@ impl Inode {
         set_time(&mut self.mtime, &mut self.mtime_extra, time);
     }
 
-    /// Creation.
+    /// Returns the time of creation.
     pub(crate) fn crtime(&self) -> Timestamp {
         Timestamp::decode(self.crtime.get(), self.crtime_extra.get())
     }
@@ -195,58 +199,60 @@ impl Inode {
         set_time(&mut self.crtime, &mut self.crtime_extra, time);
     }
 
-    /// The numbers in `i_block`, if it is the root of a block map.
+    /// Returns the block numbers in `i_block`, if it is the root of a block map.
     pub(crate) fn block_map(&self) -> [u32; ROOT_NUMBERS] {
         let mut numbers = block_map::numbers(&self.block);
         std::array::from_fn(|_| numbers.next().expect("i_block has room for them"))
     }
 
-    /// Number of the device, if it is one.
+    /// Returns the device number, if the inode is a device.
     pub(crate) fn device(&self) -> Device {
         let [old, new, ..] = self.block_map();
         Device::decode([old, new])
     }
 
-    /// Returns whether the target of a symlink lies in `i_block`, up to a NUL.
+    /// Returns whether the inode is a symlink whose target lies in `i_block`, up to a NUL.
     pub(crate) fn is_fast_symlink(&self) -> bool {
         let is_mapped = self.flags().intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
         self.file_type() == Some(FileType::Symlink) && !is_mapped && self.size() < BLOCK_LEN as u64
     }
 
-    /// Makes the inode the holder of a value with this hash, which `references` attributes have.
+    /// Stores the hash of the attribute value that the inode holds, and the number of attributes
+    /// with that value.
     pub(crate) fn set_value(&mut self, hash: u32, references: u32) {
         self.set_atime(Timestamp::decode(hash, 0));
         self.set_version(references.into());
     }
 
-    /// Hash of the value that the inode holds, with [`InodeFlags::EA_INODE`]
+    /// Returns the hash of the attribute value that an inode with [`InodeFlags::EA_INODE`] holds
     /// (`ext4_xattr_inode_get_hash`).
     pub(crate) fn value_hash(&self) -> u32 {
         self.atime.get()
     }
 
-    /// Attributes whose value the inode holds (`ext4_xattr_inode_get_ref`).
+    /// Returns the number of attributes whose value the inode holds (`ext4_xattr_inode_get_ref`).
     pub(crate) fn value_references(&self) -> u64 {
         join(self.version.get(), self.ctime.get())
     }
 
-    /// Number and generation of the inode whose value it holds, if it was made before holders had
-    /// hashes and counts (`EXT4_XATTR_INODE_GET_PARENT`).
+    /// Returns number and generation of the inode with the attribute whose value this inode holds,
+    /// if this inode is from before value inodes had hashes and counts
+    /// (`EXT4_XATTR_INODE_GET_PARENT`).
     pub(crate) fn value_parent(&self) -> (u32, u32) {
         (self.mtime.get(), self.generation.get())
     }
 }
 
-/// `i_block` that begins with these bytes: the target of a short symlink, or content.
-pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK_LEN] {
+/// Returns an `i_block` that begins with `bytes`: the target of a short symlink, or content.
+pub(crate) fn i_block_from(bytes: &[u8]) -> [u8; BLOCK_LEN] {
     let mut block = [0; BLOCK_LEN];
     block[..bytes.len()].copy_from_slice(bytes);
     block
 }
 
-/// `i_block` of a device.
+/// Returns the `i_block` of a device.
 pub(crate) fn device_block(device: Device) -> [u8; BLOCK_LEN] {
-    block_of(&block_map::encode(&device.encode()))
+    i_block_from(&block_map::encode(&device.encode()))
 }
 
 fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {
@@ -256,9 +262,9 @@ fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {
 }
 
 impl Timestamp {
-    /// The two words of a time in an inode: the low 32 bits of its signed seconds, and how many
-    /// times 2^32 are to be added to them, in two bits below the nanoseconds
-    /// (`ext4_encode_extra_time`).
+    /// Returns the two words of a time in an inode. The first has the low 32 bits of the signed
+    /// seconds. The second has the nanoseconds, and below them, in two bits, how many times 2^32
+    /// is added to the seconds (`ext4_encode_extra_time`).
     #[must_use]
     pub fn encode(self) -> (u32, u32) {
         let seconds = lo(unsigned(self.seconds()));
@@ -266,7 +272,7 @@ impl Timestamp {
         (seconds, self.nanoseconds() << 2 | lo(unsigned(epoch)) & 3)
     }
 
-    /// The time that two words of an inode stand for (`ext4_decode_extra_time`).
+    /// Returns the time that two words in an inode stand for (`ext4_decode_extra_time`).
     #[must_use]
     pub fn decode(seconds: u32, extra: u32) -> Self {
         let epoch = i64::from(extra & 3) << 32;
@@ -275,8 +281,8 @@ impl Timestamp {
 }
 
 impl Device {
-    /// The first two words of `i_block`, of which one is zero: the old encoding if it has room for
-    /// the number, else the new one (`old_encode_dev`, `new_encode_dev`).
+    /// Returns the first two words of `i_block`, one of which is zero: the old encoding if the
+    /// number fits in it, or else the new one (`old_encode_dev`, `new_encode_dev`).
     #[must_use]
     pub fn encode(self) -> [u32; 2] {
         let Self { major, minor } = self;
@@ -287,8 +293,8 @@ impl Device {
         }
     }
 
-    /// The number that the first two words of `i_block` stand for (`old_decode_dev`,
-    /// `new_decode_dev`).
+    /// Returns the device number that the first two words of `i_block` stand for
+    /// (`old_decode_dev`, `new_decode_dev`).
     #[must_use]
     pub fn decode([old, new]: [u32; 2]) -> Self {
         if old == 0 {
@@ -306,7 +312,7 @@ impl Device {
 }
 
 impl FileType {
-    /// The type as `i_mode` and `st_mode` give it (`S_IFREG` and its like).
+    /// Returns the type as bits of `i_mode` and `st_mode` (`S_IFREG` etc.).
     #[must_use]
     pub fn mode_bits(self) -> u16 {
         match self {
@@ -320,7 +326,7 @@ impl FileType {
         }
     }
 
-    /// The type that a mode gives, whatever its other bits are; none if it is unknown.
+    /// Returns the type in a mode, whose other bits are ignored, or `None` for an unknown type.
     #[must_use]
     pub fn from_mode(mode: u16) -> Option<Self> {
         Self::ALL
@@ -335,27 +341,27 @@ bitflags! {
     /// `i_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct InodeFlags: u32 {
-        /// Nothing of it can be changed (`EXT4_IMMUTABLE_FL`).
+        /// The file cannot be changed (`EXT4_IMMUTABLE_FL`).
         const IMMUTABLE = 0x10;
-        /// It can only be appended to (`EXT4_APPEND_FL`).
+        /// The file can only be appended to (`EXT4_APPEND_FL`).
         const APPEND = 0x20;
-        /// The content and names are encrypted (`EXT4_ENCRYPT_FL`).
+        /// Content or names are encrypted (`EXT4_ENCRYPT_FL`).
         const ENCRYPT = 0x800;
-        /// Made by and for AFS (`EXT4_IMAGIC_FL`).
+        /// Inode of AFS (`EXT4_IMAGIC_FL`).
         const IMAGIC = 0x2000;
-        /// The directory has an index.
+        /// The directory has an index (`EXT4_INDEX_FL`).
         const INDEX = 0x1000;
-        /// `i_blocks` counts blocks of the file system instead of 512 bytes.
+        /// `i_blocks` counts blocks instead of units of 512 bytes (`EXT4_HUGE_FILE_FL`).
         const HUGE_FILE = 0x4_0000;
-        /// `i_block` is the root of an extent tree.
+        /// `i_block` is the root of an extent tree (`EXT4_EXTENTS_FL`).
         const EXTENTS = 0x8_0000;
-        /// A tree of hashes follows the content (`EXT4_VERITY_FL`).
+        /// A Merkle tree follows the content (`EXT4_VERITY_FL`).
         const VERITY = 0x10_0000;
-        /// The inode holds the value of an extended attribute.
+        /// The inode holds the value of an extended attribute (`EXT4_EA_INODE_FL`).
         const EA_INODE = 0x20_0000;
-        /// The content is in the inode.
+        /// The content lies in the inode (`EXT4_INLINE_DATA_FL`).
         const INLINE_DATA = 0x1000_0000;
-        /// The case of names in the directory makes no difference (`EXT4_CASEFOLD_FL`).
+        /// Names in the directory are case-insensitive (`EXT4_CASEFOLD_FL`).
         const CASEFOLD = 0x4000_0000;
     }
 }
@@ -367,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_come_back_and_other_modes_have_none() {
+    fn file_types_round_trip_and_other_modes_have_none() {
         let known: Vec<u16> = FileType::ALL.map(FileType::mode_bits).into();
         for bits in 0..16 {
             let mode = bits << 12 | 0o7777;
@@ -407,13 +413,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn device_numbers_come_back(major in 0_u32..1 << 12, minor in 0_u32..1 << 20) {
+        fn device_numbers_round_trip(major in 0_u32..1 << 12, minor in 0_u32..1 << 20) {
             let device = Device { major, minor };
             assert_eq!(Device::decode(device.encode()), device);
         }
 
         #[test]
-        fn times_come_back_and_others_become_the_first_or_the_last(seconds in -(1_i64 << 33)..1 << 35, nanoseconds: u32) {
+        fn times_round_trip_or_are_clamped(seconds in -(1_i64 << 33)..1 << 35, nanoseconds: u32) {
             let time = Timestamp::saturating(seconds, nanoseconds);
             let (low, extra) = time.encode();
             assert_eq!(Timestamp::decode(low, extra), time);
@@ -428,7 +434,7 @@ mod tests {
         }
 
         #[test]
-        fn fields_that_an_inode_does_not_have_are_zero(
+        fn missing_fields_are_zero(
             bytes in proptest::collection::vec(0_u8.., 256),
             extra in 0_u16..=128,
         ) {
@@ -438,10 +444,10 @@ mod tests {
             for len in [128, 256] {
                 let inode = Inode::from_prefix(&bytes[..len]);
                 let has = |end: usize| len == 256 && CLASSIC_SIZE + usize::from(extra) >= end;
-                let there = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
-                assert_eq!(inode.ctime(), there((all.ctime.get(), all.ctime_extra.get()), 0x88));
-                assert_eq!(inode.mtime(), there((all.mtime.get(), all.mtime_extra.get()), 0x8C));
-                assert_eq!(inode.atime(), there((all.atime.get(), all.atime_extra.get()), 0x90));
+                let decode_if_present = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
+                assert_eq!(inode.ctime(), decode_if_present((all.ctime.get(), all.ctime_extra.get()), 0x88));
+                assert_eq!(inode.mtime(), decode_if_present((all.mtime.get(), all.mtime_extra.get()), 0x8C));
+                assert_eq!(inode.atime(), decode_if_present((all.atime.get(), all.atime_extra.get()), 0x90));
                 let projid = if has(0xA0) { all.projid.get() } else { 0 };
                 assert_eq!(inode.projid.get(), projid);
                 assert_eq!(inode.high_checksum(), has(0x84).then(|| all.checksum_hi.get()));
@@ -453,7 +459,7 @@ mod tests {
         }
 
         #[test]
-        fn numbers_in_two_fields_come_back(size: u64, ids: [u32; 2], wide in 0_u64..1 << 48) {
+        fn split_numbers_round_trip(size: u64, ids: [u32; 2], wide in 0_u64..1 << 48) {
             let mut inode = Inode::new_zeroed();
             inode.set_size(size);
             inode.set_uid(ids[0]);
@@ -467,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_counted_in_512_bytes_as_long_as_32_bits_count_them() {
+    fn block_counts_are_in_units_of_512_bytes_if_32_bits_suffice() {
         for (block_size, count, blocks, is_huge) in [
             (BlockSize::Kib4, 1, 8, false),
             (BlockSize::Kib4, (1 << 29) - 1, 0xFFFF_FFF8, false),

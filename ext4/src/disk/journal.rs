@@ -1,4 +1,5 @@
-//! The journal ("Journal (jbd2)" in the kernel's documentation). Its integers are big-endian.
+//! Structures of the journal ("Journal (jbd2)" in the kernel's documentation). Their integers are
+//! big-endian.
 
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, little_endian};
@@ -8,14 +9,15 @@ use crate::units::{BlockSize, join};
 
 /// `h_magic` (`JBD2_MAGIC_NUMBER`).
 pub(crate) const MAGIC: u32 = 0xC03B_3998;
-/// `h_blocktype` of the superblock, version 2 (`JBD2_SUPERBLOCK_V2`).
+/// `h_blocktype` of a superblock of version 2 (`JBD2_SUPERBLOCK_V2`).
 pub(crate) const SUPERBLOCK_V2: u32 = 4;
 /// `s_checksum_type`: CRC32C (`JBD2_CRC32C_CHKSUM`).
 pub(crate) const CHECKSUM_CRC32C: u8 = 4;
-/// Blocks at the end that fast commits have, where `s_num_fc_blks` is zero (`JBD2_DEFAULT_FAST_COMMIT_BLOCKS`).
+/// Blocks for fast commits at the end of the journal if `s_num_fc_blks` is zero
+/// (`JBD2_DEFAULT_FAST_COMMIT_BLOCKS`).
 pub(crate) const DEFAULT_FAST_COMMIT_BLOCKS: u32 = 256;
 
-/// Fewest blocks of a journal, without those of fast commits (`JBD2_MIN_JOURNAL_BLOCKS`).
+/// Minimum blocks of a journal, without those for fast commits (`JBD2_MIN_JOURNAL_BLOCKS`).
 pub(crate) const MIN_BLOCKS: u32 = 1024;
 
 /// `h_blocktype` of the journal's other blocks.
@@ -26,7 +28,8 @@ pub(crate) mod block_type {
     pub(crate) const REVOKE: u32 = 5;
 }
 
-/// `s_feature_compat`: commit blocks sum up their transaction (`JBD2_FEATURE_COMPAT_CHECKSUM`).
+/// `s_feature_compat`: commit blocks hold a checksum of their transaction
+/// (`JBD2_FEATURE_COMPAT_CHECKSUM`).
 pub(crate) const COMPAT_CHECKSUM: u32 = 1;
 
 /// `s_feature_incompat` (`JBD2_FEATURE_INCOMPAT_*`).
@@ -41,15 +44,15 @@ pub(crate) mod incompat {
 
 /// Flags of a tag (`JBD2_FLAG_*`).
 pub(crate) mod tag_flag {
-    /// The block begins with the journal's magic number, for which the journal has zeros.
+    /// The block begins with the journal's magic number, which the journal replaces by zeros.
     pub(crate) const ESCAPE: u32 = 1;
-    /// No UUID of 16 bytes follows.
+    /// No UUID of 16 bytes follows the tag.
     pub(crate) const SAME_UUID: u32 = 2;
-    /// The last tag of its block.
+    /// The tag is the last one of its block.
     pub(crate) const LAST: u32 = 8;
 }
 
-/// Start of a block that is not content, 12 bytes (`struct journal_header_s`).
+/// Header of a block of the journal that is not content, 12 bytes (`struct journal_header_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct BlockHeader {
@@ -58,7 +61,8 @@ pub(crate) struct BlockHeader {
     pub(crate) sequence: U32,
 }
 
-/// What is said of a block of content in a descriptor, with checksums of version 3 (`struct journal_block_tag3_s`).
+/// Tag of a block of content in a descriptor block, with checksums of version 3 (`struct
+/// journal_block_tag3_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Tag3 {
@@ -68,7 +72,8 @@ pub(crate) struct Tag3 {
     pub(crate) checksum: U32,
 }
 
-/// The same without them; the high half of the number follows with 64-bit numbers (`struct journal_block_tag_s`).
+/// Tag of a block of content in a descriptor block, without checksums of version 3. With 64-bit
+/// numbers, the high half of the number follows (`struct journal_block_tag_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Tag {
@@ -77,33 +82,33 @@ pub(crate) struct Tag {
     pub(crate) flags: U16,
 }
 
-/// A tag, whatever its form on the disk is.
+/// Tag in a form that does not depend on the features of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DecodedTag {
-    /// Block of the file system.
+    /// Number of the block in the file system.
     pub(crate) block: u64,
-    /// Those of [`tag_flag`].
+    /// Flags from [`tag_flag`].
     pub(crate) flags: u32,
-    /// With `CSUM_V2`, the low 16 bits; with `CSUM_V3`, all of it.
+    /// Checksum of the content: the low 16 bits with `CSUM_V2`, all 32 bits with `CSUM_V3`.
     pub(crate) checksum: u32,
 }
 
 impl DecodedTag {
-    /// Length in bytes of the UUID that follows the tag.
+    /// Returns the length in bytes of the UUID that follows the tag.
     pub(crate) fn uuid_len(self) -> usize {
         if self.flags & tag_flag::SAME_UUID == 0 { 16 } else { 0 }
     }
 }
 
-/// Form of the tags of a journal.
+/// Form of the tags and revoke records of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TagFormat {
-    /// `s_feature_incompat`
+    /// `s_feature_incompat` of the journal.
     incompat: u32,
 }
 
 impl TagFormat {
-    /// The form with these features of `s_feature_incompat`.
+    /// Returns the form in a journal with these features in `s_feature_incompat`.
     pub(crate) fn new(incompat: u32) -> Self {
         Self { incompat }
     }
@@ -112,18 +117,18 @@ impl TagFormat {
         self.incompat & feature != 0
     }
 
-    /// Length of a tag in bytes (`journal_tag_bytes`).
+    /// Returns the length of a tag in bytes (`journal_tag_bytes`).
     pub(crate) fn len(self) -> usize {
         if self.has(incompat::CSUM_V3) {
             return size_of::<Tag3>();
         }
         let high = if self.has(incompat::BIT64) { size_of::<U32>() } else { 0 };
-        // Two bytes that nobody uses.
+        // Two unused bytes.
         let unused = if self.has(incompat::CSUM_V2) { 2 } else { 0 };
         size_of::<Tag>() + unused + high
     }
 
-    /// Takes the first tag of `bytes` apart; none if they are too few.
+    /// Decodes the first tag of `bytes`, or returns `None` if they are too short.
     pub(crate) fn decode(self, bytes: &[u8]) -> Option<DecodedTag> {
         let block = |lo: U32, hi: Option<U32>| {
             let hi = hi.filter(|_| self.has(incompat::BIT64));
@@ -146,12 +151,12 @@ impl TagFormat {
         })
     }
 
-    /// Length in bytes of the number of a revoked block.
+    /// Returns the length in bytes of a block number in a revoke block.
     pub(crate) fn revoked_len(self) -> usize {
         if self.has(incompat::BIT64) { 8 } else { 4 }
     }
 
-    /// Length in bytes of the checksum at the end of a block of tags or of revoked blocks.
+    /// Returns the length in bytes of the checksum at the end of a descriptor or revoke block.
     pub(crate) fn tail_len(self) -> usize {
         if self.has(incompat::CSUM_V2 | incompat::CSUM_V3) {
             4
@@ -161,16 +166,16 @@ impl TagFormat {
     }
 }
 
-/// Start of a block of revoked blocks, 16 bytes (`struct jbd2_journal_revoke_header_s`).
+/// Header of a revoke block, 16 bytes (`struct jbd2_journal_revoke_header_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct RevokeHeader {
     pub(crate) header: BlockHeader,
-    /// Bytes of the block in use, this header included.
+    /// Length in bytes of the used part of the block, including this header.
     pub(crate) count: U32,
 }
 
-/// Start of the block that ends a transaction, 60 bytes (`struct commit_header`).
+/// Header of a commit block, which ends a transaction, 60 bytes (`struct commit_header`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct CommitHeader {
@@ -183,22 +188,22 @@ pub(crate) struct CommitHeader {
     pub(crate) commit_nsec: U32,
 }
 
-/// `fc_tag` at the start of fast commits (`EXT4_FC_TAG_HEAD`).
+/// `fc_tag` at the start of the area for fast commits (`EXT4_FC_TAG_HEAD`).
 pub(crate) const FAST_COMMIT_HEAD: u16 = 9;
 
-/// Start of the first block of fast commits, little-endian (`struct ext4_fc_tl` and
-/// `struct ext4_fc_head`).
+/// Start of the area for fast commits, little-endian (`struct ext4_fc_tl` and `struct
+/// ext4_fc_head`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct FastCommitHead {
     pub(crate) tag: little_endian::U16,
     pub(crate) len: little_endian::U16,
     pub(crate) features: little_endian::U32,
-    /// Transaction that they belong to, which was not complete.
+    /// Sequence number of the incomplete transaction that the fast commits belong to.
     pub(crate) transaction: little_endian::U32,
 }
 
-/// The journal's superblock, 1,024 bytes (`struct journal_superblock_s`).
+/// Superblock of the journal, 1,024 bytes (`struct journal_superblock_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct JournalSuperblock {
@@ -229,11 +234,12 @@ pub(crate) struct JournalSuperblock {
 }
 
 impl JournalSuperblock {
-    /// The superblock of an empty journal of `block_count` blocks, itself included.
+    /// Returns the superblock of an empty journal of `block_count` blocks, including the
+    /// superblock.
     ///
-    /// Zero, because nothing sets them: features (the kernel switches checksums on at the first
-    /// mount), the UUID (of journals on a device of their own), and the start of the log, which
-    /// says that there is nothing to replay.
+    /// The features are zero: the kernel enables checksums at the first mount. The UUID is zero:
+    /// only journals on a device of their own have one. The start of the log is zero: there is
+    /// nothing to replay.
     pub(crate) fn empty(block_count: u64, block_size: BlockSize) -> Self {
         Self {
             magic: MAGIC.into(),
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn tags_have_four_forms() {
         let bytes = [
-            0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 5, // Read as Tag3: block 7, flags 3, high 9, checksum 5.
+            0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 5, // As Tag3: block 7, flags 3, high 9, checksum 5.
         ];
         let block = |block, flags, checksum| Some(DecodedTag { block, flags, checksum });
         for (features, len, expected) in [

@@ -1,5 +1,5 @@
-//! The block by which two hosts notice that both have mounted the file system ("Multiple Mount
-//! Protection" in the kernel's documentation).
+//! Block for multiple-mount protection, by which hosts notice that the file system is mounted
+//! elsewhere ("Multiple Mount Protection" in the kernel's documentation).
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
@@ -8,24 +8,24 @@ use super::assert_layout;
 
 /// `mmp_magic` (`EXT4_MMP_MAGIC`).
 pub(crate) const MAGIC: u32 = 0x004D_4D50;
-/// `mmp_seq` of a file system that nobody has mounted (`EXT4_MMP_SEQ_CLEAN`).
+/// `mmp_seq` of a file system that is not mounted (`EXT4_MMP_SEQ_CLEAN`).
 pub(crate) const SEQUENCE_CLEAN: u32 = 0xFF4D_4D50;
-/// Highest `mmp_seq` that a host counts to that has it mounted (`EXT4_MMP_SEQ_MAX`).
+/// Highest `mmp_seq` of a mounted file system (`EXT4_MMP_SEQ_MAX`).
 pub(crate) const SEQUENCE_MAX: u32 = 0xE24D_4D4F;
 
-/// The start of the block, 1,024 bytes (`struct mmp_struct`). The checksum covers all before it.
+/// Start of the block, 1,024 bytes (`struct mmp_struct`). The checksum covers all bytes before it.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct MmpBlock {
     pub(crate) magic: U32,
     pub(crate) sequence: U32,
-    /// Time, host, device, interval and padding.
+    /// Time, host name, device name, check interval and padding.
     pub(crate) rest: [u8; 1012],
     pub(crate) checksum: U32,
 }
 
 impl MmpBlock {
-    /// The bytes that the checksum covers.
+    /// Returns the bytes that the checksum covers.
     pub(crate) fn covered(&self) -> &[u8] {
         &self.as_bytes()[..std::mem::offset_of!(Self, checksum)]
     }

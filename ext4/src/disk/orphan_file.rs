@@ -1,5 +1,5 @@
-//! The file of orphans ("Orphan file" in the kernel's documentation): blocks of inode numbers,
-//! zeros between them.
+//! Orphan file ("Orphan file" in the kernel's documentation): blocks of inode numbers, with zeros
+//! in unused slots.
 
 use zerocopy::little_endian::U32;
 
@@ -8,8 +8,8 @@ use super::assert_layout;
 /// `ob_magic` (`EXT4_ORPHAN_BLOCK_MAGIC`).
 pub(crate) const MAGIC: u32 = 0x0B10_CA04;
 
-/// End of a block of inode numbers, 8 bytes (`struct ext4_orphan_block_tail`). The checksum covers
-/// the number of the block, in 64 bits, and the bytes before the tail.
+/// Tail of a block of inode numbers, 8 bytes (`struct ext4_orphan_block_tail`). The checksum
+/// covers the number of the block, in 64 bits, and the bytes before the tail.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct OrphanBlockTail {

@@ -4,16 +4,17 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use super::assert_layout;
 
-/// Length of a block of a quota file in bytes, whatever the file system's blocks are
+/// Length in bytes of a block of a quota file, for every block size of the file system
 /// (`V2_DQBLKSIZE_BITS`).
 pub(crate) const BLOCK_LEN: usize = 1024;
-/// The block that is the root of the tree (`QT_TREEOFF`).
+/// Block of the root of the tree (`QT_TREEOFF`).
 pub(crate) const TREE_ROOT: u32 = 1;
-/// Levels of nodes above the blocks of entries: one for each byte of a number, the highest first.
+/// Levels of nodes above the blocks of entries. Each consumes a byte of the identifier, the
+/// highest first.
 pub(crate) const TREE_DEPTH: u8 = 4;
-/// Entries of a block.
+/// Entries that fit in a block.
 pub(crate) const LEAF_ENTRIES: usize = (BLOCK_LEN - size_of::<LeafHeader>()) / size_of::<Entry>();
-/// `dqh_version`, which the feature `quota` asks for.
+/// `dqh_version` with the feature `quota`.
 pub(crate) const VERSION: u32 = 1;
 
 /// `dqh_magic` (`V2_INITQMAGICS`).
@@ -23,7 +24,7 @@ pub(crate) mod magic {
     pub(crate) const PROJECT: u32 = 0xD9C0_3F14;
 }
 
-/// Start of the first block, 32 bytes (`struct v2_disk_dqheader`, `struct v2_disk_dqinfo`).
+/// Header in the first block, 32 bytes (`struct v2_disk_dqheader`, `struct v2_disk_dqinfo`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Header {
@@ -32,27 +33,27 @@ pub(crate) struct Header {
     pub(crate) block_grace: U32,
     pub(crate) inode_grace: U32,
     pub(crate) flags: U32,
-    /// Blocks of the file.
+    /// Number of blocks of the file.
     pub(crate) blocks: U32,
-    /// First of the blocks that nothing uses; zero if there is none.
+    /// First free block, or zero.
     pub(crate) free_block: U32,
-    /// First of the blocks of entries that have room; zero if there is none.
+    /// First block of entries with free entries, or zero.
     pub(crate) free_entry: U32,
 }
 
-/// Start of a block of entries, 16 bytes (`struct qt_disk_dqdbheader`).
+/// Header of a block of entries, 16 bytes (`struct qt_disk_dqdbheader`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct LeafHeader {
     pub(crate) next_free: U32,
     pub(crate) previous_free: U32,
-    /// Entries in use.
+    /// Number of used entries.
     pub(crate) entries: U16,
     pub(crate) padding: [u8; 6],
 }
 
-/// Usage and limits of a user, a group or a project, 72 bytes (`struct v2r1_disk_dqblk`). One of
-/// zeros is not in use.
+/// Usage and limits of a user, group or project, 72 bytes (`struct v2r1_disk_dqblk`). An entry of
+/// zeros is unused.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Entry {

@@ -13,35 +13,36 @@ use crate::units::{BlockSize, Ino, hi, join, lo};
 pub(crate) const OFFSET: u64 = 1024;
 /// `s_magic`.
 pub(crate) const MAGIC: u16 = 0xEF53;
-/// `s_state`: cleanly unmounted (`EXT4_VALID_FS`).
+/// `s_state`: unmounted cleanly (`EXT4_VALID_FS`).
 pub(crate) const STATE_VALID: u16 = 1;
-/// `s_errors`: go on after an error (`EXT4_ERRORS_CONTINUE`).
+/// `s_errors`: continue after an error (`EXT4_ERRORS_CONTINUE`).
 pub(crate) const ERRORS_CONTINUE: u16 = 1;
-/// `s_rev_level`: inode size and features are given (`EXT4_DYNAMIC_REV`).
+/// `s_rev_level`: the superblock has the inode size and the features (`EXT4_DYNAMIC_REV`).
 pub(crate) const DYNAMIC_REVISION: u32 = 1;
-/// `s_max_mnt_count`: no check after a number of mounts.
+/// `s_max_mnt_count`: no limit on mounts between checks.
 pub(crate) const NO_MOUNT_LIMIT: u16 = 0xFFFF;
 /// `s_default_mount_opts`: `EXT4_DEFM_XATTR_USER | EXT4_DEFM_ACL`, as mke2fs sets them.
 pub(crate) const DEFAULT_MOUNT_OPTIONS: u32 = 0x4 | 0x8;
 /// `s_def_hash_version`: half MD4 (`DX_HASH_HALF_MD4`).
 pub(crate) const HASH_HALF_MD4: u8 = 1;
-/// `s_flags`: directory hashes take bytes as signed (`EXT2_FLAGS_SIGNED_HASH`), as on x86.
+/// `s_flags`: bytes are signed in directory hashes (`EXT2_FLAGS_SIGNED_HASH`), as on x86.
 pub(crate) const FLAG_SIGNED_HASH: u32 = 1;
-/// `s_flags`: directory hashes take bytes as unsigned (`EXT2_FLAGS_UNSIGNED_HASH`), as on ARM.
+/// `s_flags`: bytes are unsigned in directory hashes (`EXT2_FLAGS_UNSIGNED_HASH`), as on ARM.
 pub(crate) const FLAG_UNSIGNED_HASH: u32 = 2;
 /// `s_checksum_type`: CRC32C (`EXT4_CRC32C_CHKSUM`).
 pub(crate) const CHECKSUM_CRC32C: u8 = 1;
-/// `s_jnl_backup_type`: `s_jnl_blocks` holds the journal's `i_block` and size (`EXT3_JNL_BACKUP_BLOCKS`).
+/// `s_jnl_backup_type`: `s_jnl_blocks` holds the journal's `i_block` and size
+/// (`EXT3_JNL_BACKUP_BLOCKS`).
 pub(crate) const JOURNAL_BACKUP_BLOCKS: u8 = 1;
 
-/// Binary logarithm of the smallest block in bytes.
+/// Binary logarithm of the smallest block size in bytes.
 const LOG_MIN_BLOCK_LEN: u32 = 10;
-/// `s_log_block_size` of the largest block, 64 KiB (`EXT4_MAX_BLOCK_LOG_SIZE`).
+/// `s_log_block_size` of the largest block size, 64 KiB (`EXT4_MAX_BLOCK_LOG_SIZE`).
 const MAX_LOG_BLOCK_SIZE: u32 = 16 - LOG_MIN_BLOCK_LEN;
-/// Most blocks of a file system: extents name one by 48 bits.
+/// Maximum blocks of a file system: block numbers in extents have 48 bits.
 pub(crate) const MAX_BLOCK_COUNT: u64 = 1 << 48;
 
-/// The superblock, 1,024 bytes (`struct ext4_super_block`).
+/// Superblock, 1,024 bytes (`struct ext4_super_block`).
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Superblock {
@@ -115,7 +116,7 @@ pub(crate) struct Superblock {
     pub(crate) snapshot_id: U32,
     pub(crate) snapshot_r_blocks_count: U64,
     pub(crate) snapshot_list: U32,
-    /// `s_error_count` to `s_last_error_func`: what the kernel says of errors that it met.
+    /// `s_error_count` to `s_last_error_func`: the kernel's record of errors.
     pub(crate) error_record: [u8; 108],
     pub(crate) mount_opts: [u8; 64],
     pub(crate) usr_quota_inum: U32,
@@ -127,7 +128,7 @@ pub(crate) struct Superblock {
     pub(crate) lpf_ino: U32,
     pub(crate) prj_quota_inum: U32,
     pub(crate) checksum_seed: U32,
-    /// High bytes of the times above, then codes of errors.
+    /// High bytes of the times above, then error codes.
     pub(crate) time_hi: [u8; 8],
     pub(crate) encoding: U16,
     pub(crate) encoding_flags: U16,
@@ -137,7 +138,7 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
-    /// The features that it has.
+    /// Returns the features.
     pub(crate) fn features(&self) -> Features {
         let words = [&self.feature_compat, &self.feature_incompat, &self.feature_ro_compat];
         Features::from_words(words.map(|word| word.get()))
@@ -151,37 +152,37 @@ impl Superblock {
         self.feature_ro_compat.set(words[2]);
     }
 
-    /// Returns whether it has all of these features.
+    /// Returns whether all of `features` are set.
     pub(crate) fn has(&self, features: Features) -> bool {
         self.features().contains(features)
     }
 
     split_numbers! {
-        /// `s_blocks_count`, whose high half counts with `64bit` alone.
+        /// `s_blocks_count`. The high half is only valid with `64bit`.
         wide_block_count, set_block_count: 64 = blocks_count_lo, blocks_count_hi;
-        /// `s_r_blocks_count`, likewise.
+        /// `s_r_blocks_count`. The high half is only valid with `64bit`.
         wide_reserved_blocks, set_reserved_blocks: 64 = r_blocks_count_lo, r_blocks_count_hi;
-        /// `s_free_blocks_count`, likewise.
+        /// `s_free_blocks_count`. The high half is only valid with `64bit`.
         wide_free_blocks, set_free_blocks: 64 = free_blocks_count_lo, free_blocks_count_hi;
     }
 
-    /// Blocks of the file system.
+    /// Returns the number of blocks of the file system.
     pub(crate) fn block_count(&self) -> u64 {
-        self.narrowed(self.wide_block_count())
+        self.without_unused_half(self.wide_block_count())
     }
 
-    /// Blocks that only root can use.
+    /// Returns the number of blocks that only root can allocate.
     pub(crate) fn reserved_blocks(&self) -> u64 {
-        self.narrowed(self.wide_reserved_blocks())
+        self.without_unused_half(self.wide_reserved_blocks())
     }
 
-    /// Blocks that nothing uses.
+    /// Returns the number of free blocks.
     pub(crate) fn free_blocks(&self) -> u64 {
-        self.narrowed(self.wide_free_blocks())
+        self.without_unused_half(self.wide_free_blocks())
     }
 
-    /// A number of two fields, of which there is one without `64bit`.
-    fn narrowed(&self, number: u64) -> u64 {
+    /// Clears the high half of a block count, unless `64bit` makes it valid.
+    fn without_unused_half(&self, number: u64) -> u64 {
         if self.has(Features::BIT64) {
             number
         } else {
@@ -189,68 +190,71 @@ impl Superblock {
         }
     }
 
-    /// Size of a block in bytes; none if it is more than 64 KiB.
+    /// Returns the size of a block in bytes, or `None` if it exceeds 64 KiB.
     pub(crate) fn block_len(&self) -> Option<usize> {
         let log = self.log_block_size.get();
         (log <= MAX_LOG_BLOCK_SIZE).then(|| 1 << (LOG_MIN_BLOCK_LEN + log))
     }
 
-    /// Sets the size of blocks, and of clusters, which are blocks.
+    /// Sets the size of blocks, and that of clusters to the same.
     pub(crate) fn set_block_size(&mut self, block_size: BlockSize) {
         self.log_block_size.set(block_size.log2() - LOG_MIN_BLOCK_LEN);
         self.log_cluster_size = self.log_block_size;
     }
 
-    /// Blocks that `bytes` bytes fill, the last perhaps in part.
+    /// Returns the number of blocks that `bytes` bytes take, rounded up.
     fn blocks_for(&self, bytes: u64) -> u64 {
         let log = self.log_block_size.get().min(MAX_LOG_BLOCK_SIZE);
         bytes.div_ceil(1 << (LOG_MIN_BLOCK_LEN + log))
     }
 
-    /// Groups of the first `block_count` blocks. Groups must have blocks.
+    /// Returns the number of groups that the first `block_count` blocks form. Panics if
+    /// `s_blocks_per_group` is zero.
     pub(crate) fn group_count(&self, block_count: u64) -> u32 {
         let blocks = block_count.saturating_sub(self.first_data_block.get().into());
         let groups = blocks.div_ceil(self.blocks_per_group.get().into());
         u32::try_from(groups).unwrap_or(u32::MAX)
     }
 
-    /// First block of a group.
+    /// Returns the first block of a group.
     pub(crate) fn group_start(&self, group: u32) -> u64 {
         let blocks = u64::from(group) * u64::from(self.blocks_per_group.get());
         u64::from(self.first_data_block.get()) + blocks
     }
 
-    /// Blocks that the descriptors of all groups fill, behind each superblock without `meta_bg`.
+    /// Returns how many blocks the descriptors of all groups take. Without `meta_bg`, they follow
+    /// each superblock.
     pub(crate) fn descriptor_blocks(&self) -> u64 {
         let groups = u64::from(self.group_count(self.block_count()));
         self.blocks_for(groups * self.descriptor_len() as u64)
     }
 
-    /// Blocks at the start of a group with a backup: the superblock, the descriptors, and those
-    /// reserved for more of them.
+    /// Returns the number of blocks at the start of a group with a backup: the superblock, the
+    /// descriptors, and the blocks reserved for more descriptors.
     pub(crate) fn backup_blocks(&self) -> u64 {
         1 + self.descriptor_blocks() + u64::from(self.reserved_gdt_blocks.get())
     }
 
-    /// Blocks of an inode table.
+    /// Returns the number of blocks of an inode table.
     pub(crate) fn inode_table_blocks(&self) -> u64 {
         self.blocks_for(u64::from(self.inodes_per_group.get()) * self.inode_len() as u64)
     }
 
-    /// The group of an inode, and its position in the group's table. Groups must have inodes.
+    /// Returns the group of an inode and its index in the group's inode table. Panics if
+    /// `s_inodes_per_group` is zero.
     pub(crate) fn inode_position(&self, ino: Ino) -> (u32, u32) {
         let index = ino.get() - 1;
         let per_group = self.inodes_per_group.get();
         (index / per_group, index % per_group)
     }
 
-    /// The first inode that is not reserved.
+    /// Returns the number of the first inode that is not reserved.
     pub(crate) fn first_inode(&self) -> u32 {
         self.first_ino.get().max(Ino::FIRST.get())
     }
 
-    /// The inodes that it names: the journal, the quota files of users, groups and projects, and
-    /// the file of orphans; zero for one that is not there.
+    /// Returns the inodes that the superblock names: the journal, the quota files of users, groups
+    /// and projects, and the orphan file. The number of a missing one is zero.
     pub(crate) fn named_inodes(&self) -> [u32; 5] {
         let inodes = [
             &self.journal_inum,
@@ -262,24 +266,24 @@ impl Superblock {
         inodes.map(|ino| ino.get())
     }
 
-    /// The label, without the NULs that fill it up.
+    /// Returns the label without its padding of NULs.
     pub(crate) fn label(&self) -> &[u8] {
         let end = self.volume_name.iter().position(|&byte| byte == 0);
         &self.volume_name[..end.unwrap_or(self.volume_name.len())]
     }
 
-    /// The hash by which indexed directories find names.
+    /// Returns the hash of names in indexed directories, with an algorithm.
     pub(crate) fn name_hasher(&self, version: HashVersion) -> NameHasher {
-        let hasher = NameHasher::new(&self.hash_seed).of_version(version);
+        let hasher = NameHasher::new(&self.hash_seed).with_version(version);
         if self.flags.get() & FLAG_UNSIGNED_HASH == 0 {
             hasher
         } else {
-            hasher.unsigned()
+            hasher.with_unsigned_bytes()
         }
     }
 
-    /// `i_block` and size of the journal's inode, by which e2fsck finds a journal whose inode is
-    /// lost; none if they are not there.
+    /// Returns `i_block` and size of the journal's inode, if the superblock has a copy of them.
+    /// e2fsck uses them to find a journal whose inode is lost.
     pub(crate) fn journal_backup(&self) -> Option<([u8; BLOCK_LEN], u64)> {
         if self.jnl_backup_type != JOURNAL_BACKUP_BLOCKS {
             return None;
@@ -290,6 +294,7 @@ impl Superblock {
         Some((block, join(size_low, size_high)))
     }
 
+    /// Stores a copy of `i_block` and size of the journal's inode.
     pub(crate) fn set_journal_backup(&mut self, block: &[u8; BLOCK_LEN], size: u64) {
         self.jnl_backup_type = JOURNAL_BACKUP_BLOCKS;
         for (field, word) in self.jnl_blocks.iter_mut().zip(block_map::numbers(block)) {
@@ -299,7 +304,7 @@ impl Superblock {
         self.jnl_blocks[ROOT_NUMBERS + 1].set(lo(size));
     }
 
-    /// Size of an inode in bytes (`EXT2_INODE_SIZE`).
+    /// Returns the size of an inode in bytes (`EXT2_INODE_SIZE`).
     pub(crate) fn inode_len(&self) -> usize {
         match self.rev_level.get() {
             0 => CLASSIC_SIZE,
@@ -307,7 +312,7 @@ impl Superblock {
         }
     }
 
-    /// Size of a group descriptor in bytes (`EXT2_DESC_SIZE`).
+    /// Returns the size of a group descriptor in bytes (`EXT2_DESC_SIZE`).
     pub(crate) fn descriptor_len(&self) -> usize {
         match self.desc_size.get() {
             size if self.has(Features::BIT64) => size.into(),
@@ -315,7 +320,7 @@ impl Superblock {
         }
     }
 
-    /// Returns whether a group begins with a superblock: the first one, or a backup
+    /// Returns whether a group begins with a superblock: the primary one or a backup
     /// (`ext4_bg_has_super`).
     pub(crate) fn has_backup(&self, group: u32) -> bool {
         if group == 0 {
@@ -328,8 +333,8 @@ impl Superblock {
     }
 }
 
-/// `s_first_data_block` with this block size: the primary superblock has a block of its own only if
-/// blocks are as small as the boot area before it.
+/// Returns `s_first_data_block` for a block size. The primary superblock lies at byte 1,024, so it
+/// has a block of its own only if blocks are 1 KiB.
 pub(crate) fn first_data_block(block_len: usize) -> u32 {
     u32::from(block_len as u64 == OFFSET)
 }
@@ -365,7 +370,7 @@ mod tests {
 
     use super::*;
 
-    /// Groups with a backup, of the first 130.
+    /// Returns which of the first 130 groups have a superblock.
     fn backups(superblock: &Superblock) -> Vec<u32> {
         (0..130).filter(|&group| superblock.has_backup(group)).collect()
     }
@@ -394,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn no_group_is_too_large_to_be_asked_for() {
+    fn backups_of_the_largest_group_numbers() {
         let mut superblock = Superblock::new_zeroed();
         superblock.set_features(Features::SPARSE_SUPER);
         assert!(!superblock.has_backup(u32::MAX));
@@ -404,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn high_halves_of_blocks_count_with_64bit_alone() {
+    fn high_halves_are_ignored_without_64bit() {
         let mut superblock = Superblock::new_zeroed();
         superblock.set_block_count(0x5_0000_0006);
         superblock.set_reserved_blocks(0x3_0000_0004);
@@ -422,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_superblock_says_how_large_its_parts_are() {
+    fn sizes_of_parts() {
         let mut superblock = Superblock::new_zeroed();
         superblock.set_block_size(BlockSize::Kib1);
         superblock.set_block_count(3 * 8192 + 2);
@@ -445,7 +450,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_journal_backup_comes_back(block: [[u8; 20]; 3], size: u64) {
+        fn the_journal_backup_round_trips(block: [[u8; 20]; 3], size: u64) {
             let mut superblock = Superblock::new_zeroed();
             assert_eq!(superblock.journal_backup(), None);
             let block = block.concat().try_into().expect("60 bytes");

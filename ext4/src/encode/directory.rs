@@ -1,35 +1,45 @@
-//! Directories: one block of entries, or an index with its leaves.
+//! [`DirectoryBlocks`]: the blocks of a directory, linear or with an index.
 
-use super::entries::{Context, Entry, leaf};
-use super::index::{Index, TooLarge};
+use super::entries::{DirectoryContext, DirectoryEntry, encode_leaf};
+use super::index::{DirectoryIndex, TooManyLeaves};
 use crate::seal::Sealed;
 
-/// The blocks of a directory, ready to be made one after the other.
-pub(crate) enum Blocks<'name> {
+/// Plan of a directory's blocks, which are encoded one by one.
+pub(crate) enum DirectoryBlocks<'name> {
     /// One block of entries, and empty ones after it.
     Linear {
-        entries: Vec<Entry<'name>>,
+        entries: Vec<DirectoryEntry<'name>>,
         block_count: u64,
     },
     /// An index and its leaves.
-    Indexed(Index<'name>),
+    Indexed(DirectoryIndex<'name>),
 }
 
-impl<'name> Blocks<'name> {
-    /// Decides how a directory is stored. It has an index as soon as its entries do not fit into one block, and at least
-    /// `min_blocks` blocks if it has none.
-    pub(crate) fn plan(entries: Vec<Entry<'name>>, min_blocks: u64, context: &Context) -> Result<Self, TooLarge> {
-        let len = context.dots().iter().chain(&entries).map(Entry::len).sum::<usize>();
+impl<'name> DirectoryBlocks<'name> {
+    /// Chooses how a directory is stored: in one block if its entries fit, padded with empty
+    /// blocks up to `min_blocks`, or else with an index.
+    pub(crate) fn plan(
+        entries: Vec<DirectoryEntry<'name>>,
+        min_blocks: u64,
+        context: &DirectoryContext,
+    ) -> Result<Self, TooManyLeaves> {
+        let len = context
+            .dots()
+            .iter()
+            .chain(&entries)
+            .map(DirectoryEntry::len)
+            .sum::<usize>();
         if len <= context.capacity() {
             Ok(Self::Linear {
                 entries,
                 block_count: min_blocks.max(1),
             })
         } else {
-            Index::plan(entries, context).map(Self::Indexed)
+            DirectoryIndex::plan(entries, context).map(Self::Indexed)
         }
     }
 
+    /// Total number of blocks.
     pub(crate) fn block_count(&self) -> u64 {
         match self {
             Self::Linear { block_count, .. } => *block_count,
@@ -37,16 +47,16 @@ impl<'name> Blocks<'name> {
         }
     }
 
-    /// Hands each block to `write`, in order.
+    /// Passes each block to `write`, in order.
     pub(crate) fn encode<E>(
         &self,
-        context: &Context,
+        context: &DirectoryContext,
         mut write: impl FnMut(Sealed<Vec<u8>>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Linear { entries, block_count } => {
-                write(leaf(context.dots().iter().chain(entries), context))?;
-                (1..*block_count).try_for_each(|_| write(leaf([].iter(), context)))
+                write(encode_leaf(context.dots().iter().chain(entries), context))?;
+                (1..*block_count).try_for_each(|_| write(encode_leaf([].iter(), context)))
             }
             Self::Indexed(index) => index.encode(context, write),
         }

@@ -1,4 +1,4 @@
-//! Entries of directories, and blocks of them.
+//! Directory entries, and blocks of them.
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -9,81 +9,83 @@ use crate::file_type::FileType;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockSize, Ino};
 
-/// A name of a directory.
+/// An entry of a directory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'name> {
+pub(crate) struct DirectoryEntry<'name> {
     pub(crate) name: &'name [u8],
     pub(crate) ino: Ino,
     pub(crate) file_type: FileType,
 }
 
-impl Entry<'_> {
-    /// Bytes that the entry takes: a multiple of 4.
+impl DirectoryEntry<'_> {
+    /// Length of the entry in bytes, a multiple of 4.
     pub(crate) fn len(&self) -> usize {
         entry_len(self.name.len())
     }
 }
 
-/// Facts that all blocks of a directory depend on.
+/// Properties of a directory that its blocks depend on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Context {
+pub(crate) struct DirectoryContext {
     pub(crate) ino: Ino,
     pub(crate) parent: Ino,
     pub(crate) block_size: BlockSize,
-    /// Of the directory's inode.
+    /// Checksum seed of the directory's inode.
     pub(crate) seed: Seed,
     pub(crate) hasher: NameHasher,
 }
 
-impl Context {
-    /// The entries `.` and `..`.
-    pub(crate) fn dots(&self) -> [Entry<'static>; 2] {
-        [(&b"."[..], self.ino), (b"..", self.parent)].map(|(name, ino)| Entry {
+impl DirectoryContext {
+    /// Returns the entries `.` and `..`.
+    pub(crate) fn dots(&self) -> [DirectoryEntry<'static>; 2] {
+        [(&b"."[..], self.ino), (b"..", self.parent)].map(|(name, ino)| DirectoryEntry {
             name,
             ino,
             file_type: FileType::Directory,
         })
     }
 
-    /// Bytes of a block before its checksum.
-    fn room(&self) -> usize {
+    /// Length in bytes of a block before its checksum.
+    fn len_before_checksum(&self) -> usize {
         self.block_size.len() - size_of::<DirEntryTail>()
     }
 
-    /// Bytes of a block that entries fill at most. tune2fs, which switches `metadata_csum` off and
-    /// on, wants more room behind the last entry than the checksum takes (`rewrite_dir_block`), and
-    /// leaves out a block without it: it cannot be read then.
+    /// Maximum number of bytes of entries in a block.
+    ///
+    /// It is less than the space before the checksum, because tune2fs requires more space after
+    /// the last entry when it turns `metadata_csum` off and on (`rewrite_dir_block`). It skips a
+    /// block without this space, which then has an invalid checksum.
     pub(crate) fn capacity(&self) -> usize {
-        self.room() - 4
+        self.len_before_checksum() - 4
     }
 }
 
-/// A block of entries, which must fit.
-pub(crate) fn leaf<'entry, 'name: 'entry>(
-    entries: impl Iterator<Item = &'entry Entry<'name>>,
-    context: &Context,
+/// Encodes a block of entries, which must fit.
+pub(crate) fn encode_leaf<'entry, 'name: 'entry>(
+    entries: impl Iterator<Item = &'entry DirectoryEntry<'name>>,
+    context: &DirectoryContext,
 ) -> Sealed<Vec<u8>> {
-    let room = context.room();
+    let len = context.len_before_checksum();
     let mut block = Vec::with_capacity(context.block_size.len());
     let mut last = 0;
     for entry in entries {
         last = block.len();
-        push(&mut block, entry, entry.len());
+        push_entry(&mut block, entry, entry.len());
     }
-    // The last entry spans all that is left; a block without entries has one that is not in use.
+    // The last entry spans the rest of the block. A block without entries has an unused one.
     if block.is_empty() {
-        block.extend_from_slice(DirEntry::unused(room).as_bytes());
+        block.extend_from_slice(DirEntry::unused(len).as_bytes());
     } else {
         let (entry, _) = DirEntry::mut_from_prefix(&mut block[last..]).expect("an entry was added there");
-        entry.set_len(room - last);
+        entry.set_len(len - last);
     }
-    block.resize(room, 0);
+    block.resize(len, 0);
     block.extend_from_slice(DirEntryTail::new().as_bytes());
     seal::directory_block(block, context.seed)
 }
 
-/// Adds an entry that takes `len` bytes, and pads its name.
-pub(crate) fn push(block: &mut Vec<u8>, entry: &Entry<'_>, len: usize) {
+/// Appends an entry of `len` bytes, and pads its name.
+pub(crate) fn push_entry(block: &mut Vec<u8>, entry: &DirectoryEntry<'_>, len: usize) {
     let start = block.len();
     let name_len = u8::try_from(entry.name.len()).expect("a name has at most 255 bytes");
     let header = DirEntry::new(entry.ino, len, name_len, entry.file_type.entry_type());

@@ -8,10 +8,11 @@ use crate::disk::inode::BLOCK_LEN;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, BlockSize, Extent};
 
-/// A block of the tree, and where it goes.
+/// A block of an extent tree, and its number.
 pub(crate) type NodeBlock = (BlockNr, Sealed<Vec<u8>>);
 
-/// The tree of a file: its root for `i_block`, and its other nodes, at the blocks that `next_block` gives.
+/// Encodes the extent tree of a file. Returns its root for `i_block` and its other nodes, which
+/// get the block numbers that `next_block` returns.
 pub(crate) fn encode(
     extents: &[Extent],
     block_size: BlockSize,
@@ -41,6 +42,7 @@ pub(crate) fn encode(
     (root.try_into().expect("the root was made with this length"), blocks)
 }
 
+/// Encodes a node of `len` bytes with room for `max` entries.
 fn node(entries: &[(u32, [u8; ENTRY_LEN])], max: usize, depth: u16, len: usize) -> Vec<u8> {
     let mut node = Vec::with_capacity(len);
     node.extend_from_slice(ExtentHeader::new(entries.len(), max, depth).as_bytes());
@@ -57,7 +59,7 @@ mod tests {
     use crate::disk::extent::node_blocks;
 
     #[test]
-    fn the_blocks_made_are_the_blocks_counted() {
+    fn encode_makes_the_number_of_blocks_that_node_blocks_returns() {
         for count in [0, 1, 4, 5, 84, 85, 336, 337, 84 * 84 * 4, 84 * 84 * 4 + 1] {
             let extents: Vec<_> = (0..count)
                 .map(|index| Extent {

@@ -1,43 +1,43 @@
-//! Group descriptors and the bitmaps that they vouch for.
+//! Group descriptors and bitmaps.
 
 use zerocopy::FromZeros;
 
 use crate::checksum::Seed;
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
-use crate::place::layout::Layout;
-use crate::place::usage::Usage;
+use crate::layout::Layout;
+use crate::layout::free_ranges::FreeRanges;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, BlockRange};
 
-/// A group, ready to be written. A bitmap that nothing needs is left out, which the descriptor says.
-pub(crate) struct Group {
+/// Descriptor and bitmaps of a group. A bitmap that is not required is `None`, and the descriptor
+/// has the matching `UNINIT` flag.
+pub(crate) struct EncodedGroup {
     pub(crate) descriptor: Sealed<GroupDesc>,
     pub(crate) block_bitmap: Option<Sealed<Vec<u8>>>,
     pub(crate) inode_bitmap: Option<Sealed<Vec<u8>>>,
 }
 
-/// One group.
-///
-/// All inodes up to number `inode_count` are in use or reserved; `directory_count` of this group's are directories.
+/// Encodes a group. All inodes up to number `inode_count` are in use or reserved;
+/// `directory_count` of the inodes in this group are directories.
 pub(crate) fn encode(
     group: u32,
     layout: &Layout,
-    usage: &Usage,
+    free_ranges: &FreeRanges,
     inode_count: u32,
     directory_count: u32,
     seed: Seed,
-) -> Group {
+) -> EncodedGroup {
     let blocks = layout.group_blocks(u64::from(group));
-    let free: Vec<BlockRange> = usage.free_in(blocks).collect();
-    let free_blocks = free.iter().map(|run| run.count).sum::<u64>();
+    let free: Vec<BlockRange> = free_ranges.within(blocks).collect();
+    let free_blocks = free.iter().map(|range| range.count).sum::<u64>();
     let first_inode = group * layout.inodes_per_group;
     let used_inodes = inode_count.saturating_sub(first_inode).min(layout.inodes_per_group);
     let unused_inodes = layout.inodes_per_group - used_inodes;
 
     let mut flags = GroupFlags::INODE_ZEROED;
     flags.set(GroupFlags::INODE_UNINIT, used_inodes == 0);
-    // The bitmap of the last group is always there, for its padding, as mke2fs has it.
-    let is_untouched = free_blocks + layout.head_blocks(u64::from(group)) == blocks.count;
+    // As with mke2fs, the last group always has a block bitmap, because of its padding.
+    let is_untouched = free_blocks + layout.used_backup_area_blocks(u64::from(group)) == blocks.count;
     flags.set(GroupFlags::BLOCK_UNINIT, is_untouched && group + 1 < layout.group_count);
 
     let block_size = layout.geometry.block_size.len();
@@ -55,46 +55,48 @@ pub(crate) fn encode(
     });
 
     let index = group as usize;
-    let [blocks_at, inodes_at, table_at] = [&layout.block_bitmaps, &layout.inode_bitmaps, &layout.inode_tables]
-        .map(|places: &Vec<BlockNr>| places[index].get());
+    let [block_bitmap_nr, inode_bitmap_nr, inode_table_nr] =
+        [&layout.block_bitmaps, &layout.inode_bitmaps, &layout.inode_tables]
+            .map(|numbers: &Vec<BlockNr>| numbers[index].get());
     let free_blocks = u32::try_from(free_blocks).expect("a group has at most 2^16 blocks");
-    let sum = |bitmap: &Option<(_, u32)>| bitmap.as_ref().map_or(0, |(_, sum)| *sum);
+    let checksum = |bitmap: &Option<(_, u32)>| bitmap.as_ref().map_or(0, |(_, checksum)| *checksum);
     let mut descriptor = GroupDesc {
         flags: flags.bits().into(),
         ..GroupDesc::new_zeroed()
     };
-    descriptor.set_block_bitmap(blocks_at);
-    descriptor.set_inode_bitmap(inodes_at);
-    descriptor.set_inode_table(table_at);
+    descriptor.set_block_bitmap(block_bitmap_nr);
+    descriptor.set_inode_bitmap(inode_bitmap_nr);
+    descriptor.set_inode_table(inode_table_nr);
     descriptor.set_free_blocks(free_blocks);
     descriptor.set_free_inodes(unused_inodes);
     descriptor.set_used_dirs(directory_count);
     descriptor.set_itable_unused(unused_inodes);
-    descriptor.set_block_bitmap_csum(sum(&block_bitmap));
-    descriptor.set_inode_bitmap_csum(sum(&inode_bitmap));
-    Group {
+    descriptor.set_block_bitmap_csum(checksum(&block_bitmap));
+    descriptor.set_inode_bitmap_csum(checksum(&inode_bitmap));
+    EncodedGroup {
         descriptor: descriptor.seal(seed, group),
         block_bitmap: block_bitmap.map(|(block, _)| block),
         inode_bitmap: inode_bitmap.map(|(block, _)| block),
     }
 }
 
-/// Ones for what is in use and for what is beyond the group.
+/// Encodes a block bitmap: ones for blocks in use, and for bits beyond the group.
 fn block_bitmap(blocks: BlockRange, free: &[BlockRange], block_size: usize) -> Vec<u8> {
     let mut bitmap = vec![0xFF; block_size];
-    for run in free {
-        clear_bits(&mut bitmap, run.start.get() - blocks.start.get(), run.count);
+    for range in free {
+        clear_bits(&mut bitmap, range.start.get() - blocks.start.get(), range.count);
     }
     bitmap
 }
 
-/// Ones for the first `used` inodes and for what is beyond the group.
+/// Encodes an inode bitmap: ones for the first `used` inodes, and for bits beyond the group.
 fn inode_bitmap(used: u32, inodes_per_group: u32, block_size: usize) -> Vec<u8> {
     let mut bitmap = vec![0xFF; block_size];
     clear_bits(&mut bitmap, u64::from(used), u64::from(inodes_per_group - used));
     bitmap
 }
 
+/// Clears `count` bits from bit `first` on.
 fn clear_bits(bitmap: &mut [u8], first: u64, count: u64) {
     let (mut bit, end) = (first, first + count);
     while bit < end {

@@ -1,4 +1,4 @@
-//! Inodes: what the tree says of a file, and where its content is.
+//! Inodes: fields from the metadata of a file and from the position of its content.
 
 use zerocopy::FromZeros;
 
@@ -8,23 +8,23 @@ use crate::file_type::FileType;
 use crate::tree::Metadata;
 use crate::units::{BlockNr, BlockSize};
 
-/// What is to be said of an inode besides its metadata.
-pub(crate) struct Body {
+/// Fields of an inode that its metadata does not contain.
+pub(crate) struct InodeFields {
     pub(crate) file_type: FileType,
     pub(crate) links: u16,
     /// Size in bytes.
     pub(crate) size: u64,
     pub(crate) flags: InodeFlags,
-    /// `i_block`: an extent tree's root, a short symlink's target, or a device number.
+    /// `i_block`: the root of an extent tree, a short symlink target, or a device number.
     pub(crate) block: [u8; BLOCK_LEN],
-    /// Blocks in use: of the content, the extent tree and the extended attributes.
+    /// Blocks in use for content, extent tree nodes and external attributes.
     pub(crate) block_count: u64,
     pub(crate) xattr_block: Option<BlockNr>,
     pub(crate) xattrs: [u8; INODE_ROOM],
 }
 
-impl Body {
-    /// An inode of one link with nothing in it.
+impl InodeFields {
+    /// Creates the fields of an inode with one link and without content.
     pub(crate) fn new(file_type: FileType) -> Self {
         Self {
             file_type,
@@ -39,25 +39,25 @@ impl Body {
     }
 }
 
-/// The inode, still to be sealed.
+/// Encodes an inode without its checksum.
 ///
-/// Zero, because nothing sets them: deletion time, generation (so that no image has a random byte),
-/// version, project.
-pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) -> Inode {
+/// Deletion time, generation, version and project are zero. The generation is random in other file
+/// systems, and would make images differ.
+pub(crate) fn encode(metadata: &Metadata, fields: &InodeFields, block_size: BlockSize) -> Inode {
     let mut inode = Inode {
-        links_count: body.links.into(),
-        flags: body.flags.bits().into(),
-        block: body.block,
+        links_count: fields.links.into(),
+        flags: fields.flags.bits().into(),
+        block: fields.block,
         extra_isize: EXTRA_SIZE.into(),
-        xattrs: body.xattrs,
+        xattrs: fields.xattrs,
         ..Inode::new_zeroed()
     };
-    inode.set_mode(body.file_type, metadata.mode);
+    inode.set_mode(fields.file_type, metadata.mode);
     inode.set_uid(metadata.uid);
     inode.set_gid(metadata.gid);
-    inode.set_size(body.size);
-    inode.set_block_count(body.block_count, block_size);
-    inode.set_file_acl(body.xattr_block.map_or(0, BlockNr::get));
+    inode.set_size(fields.size);
+    inode.set_block_count(fields.block_count, block_size);
+    inode.set_file_acl(fields.xattr_block.map_or(0, BlockNr::get));
     inode.set_atime(metadata.accessed);
     inode.set_ctime(metadata.changed);
     inode.set_mtime(metadata.modified);

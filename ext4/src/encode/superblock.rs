@@ -1,4 +1,4 @@
-//! The superblock and its copies.
+//! The superblock and its backups.
 
 use zerocopy::FromZeros;
 
@@ -6,32 +6,32 @@ use crate::disk::features::Features;
 use crate::disk::group_desc;
 use crate::disk::inode::{self, BLOCK_LEN};
 use crate::disk::superblock::{self as disk, Superblock};
+use crate::layout::{LOG_GROUPS_PER_FLEX, Layout};
 use crate::options::Options;
-use crate::place::layout::{LOG_GROUPS_PER_FLEX, Layout};
 use crate::units::{Ino, lo};
 
-/// What the superblock says that neither the options nor the layout know.
-pub(crate) struct Facts {
+/// Properties of the content that the superblock contains, in addition to options and layout.
+pub(crate) struct SuperblockInputs {
     pub(crate) free_inode_count: u32,
-    /// `i_block` and size of the journal.
+    /// `i_block` and size in bytes of the journal.
     pub(crate) journal: Option<([u8; BLOCK_LEN], u64)>,
-    /// Whether a directory's index has more levels than old kernels read.
+    /// A directory needs the feature `large_dir`.
     pub(crate) has_large_directory: bool,
-    /// Whether the value of an attribute has an inode of its own.
-    pub(crate) has_value_inodes: bool,
+    /// An attribute has its value in an attribute inode.
+    pub(crate) has_attribute_inodes: bool,
 }
 
-/// The superblock of group 0, still to be sealed; its copies differ in `block_group_nr`.
+/// Encodes the superblock of group 0 without its checksum. Backups differ in `block_group_nr`.
 ///
-/// Zero, because nothing sets them: what mounts leave behind, quota, RAID, snapshots, multi-mount protection, encryption,
-/// encoding, and the overhead, which the kernel counts.
-pub(crate) fn encode(options: &Options, layout: &Layout, facts: &Facts) -> Superblock {
+/// Zero are the fields that mounting sets, those for quota, RAID, snapshots, multi-mount
+/// protection, encryption and encoding, and the overhead, which the kernel computes.
+pub(crate) fn encode(options: &Options, layout: &Layout, inputs: &SuperblockInputs) -> Superblock {
     let geometry = &layout.geometry;
     let blocks_per_group = u32::try_from(geometry.blocks_per_group()).expect("at most 2^16");
     let mut superblock = Superblock {
         inodes_count: layout.inode_count().into(),
-        free_inodes_count: facts.free_inode_count.into(),
-        first_data_block: lo(geometry.first_block()).into(),
+        free_inodes_count: inputs.free_inode_count.into(),
+        first_data_block: lo(geometry.first_data_block()).into(),
         blocks_per_group: blocks_per_group.into(),
         clusters_per_group: blocks_per_group.into(),
         inodes_per_group: layout.inodes_per_group.into(),
@@ -61,20 +61,20 @@ pub(crate) fn encode(options: &Options, layout: &Layout, facts: &Facts) -> Super
         checksum_type: disk::CHECKSUM_CRC32C,
         ..Superblock::new_zeroed()
     };
-    superblock.set_features(features(options, layout, facts));
+    superblock.set_features(features(options, layout, inputs));
     superblock.set_block_size(geometry.block_size);
     superblock.set_block_count(layout.block_count);
     superblock.set_reserved_blocks(layout.block_count * u64::from(options.reserved_percent.min(50)) / 100);
     superblock.set_free_blocks(layout.free_blocks);
-    if let Some((block, size)) = &facts.journal {
+    if let Some((block, size)) = &inputs.journal {
         superblock.journal_inum = Ino::JOURNAL.0.into();
         superblock.set_journal_backup(block, *size);
     }
     superblock
 }
 
-/// Those of `mke2fs -t ext4`, and what the options and the content need.
-fn features(options: &Options, layout: &Layout, facts: &Facts) -> Features {
+/// Features of `mke2fs -t ext4`, and those that the options and the content require.
+fn features(options: &Options, layout: &Layout, inputs: &SuperblockInputs) -> Features {
     let mut features = Features::EXT_ATTR
         | Features::DIR_INDEX
         | Features::FILETYPE
@@ -89,8 +89,8 @@ fn features(options: &Options, layout: &Layout, facts: &Facts) -> Features {
         | Features::METADATA_CSUM;
     features.set(Features::HAS_JOURNAL, layout.journal.is_some());
     features.set(Features::RESIZE_INODE, layout.resize_map.is_some());
-    features.set(Features::LARGE_DIR, facts.has_large_directory);
+    features.set(Features::LARGE_DIR, inputs.has_large_directory);
     features.set(Features::INLINE_DATA, options.inline_data);
-    features.set(Features::EA_INODE, facts.has_value_inodes);
+    features.set(Features::EA_INODE, inputs.has_attribute_inodes);
     features
 }

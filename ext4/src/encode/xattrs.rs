@@ -1,5 +1,6 @@
-//! Extended attributes: some in the inode, the others in a block that inodes with the same ones share, and values that are
-//! too large for that in inodes of their own (`ea_inode`).
+//! Extended attributes: some in the inode, the others in a block that inodes with the same
+//! attributes share. Values that are too large for the block are stored in attribute inodes
+//! (`ea_inode`).
 
 use std::cmp::Reverse;
 
@@ -15,7 +16,8 @@ use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};
 
-/// An attribute as the disk has it. The order is that of a block: by namespace, length of the name, name.
+/// An attribute as stored on disk. The order of the fields is the order in a block: by namespace,
+/// length of the name, and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Attribute {
     name_index: u8,
@@ -24,59 +26,60 @@ pub(crate) struct Attribute {
     value: Value,
 }
 
-/// Where a value is.
+/// Storage of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
-    /// Near its entry.
-    Near(Box<[u8]>),
-    /// In an inode of its own.
-    Inode { inode: ValueInode, len: u32 },
+    /// In the same inode or block as its entry.
+    Local(Box<[u8]>),
+    /// In an attribute inode.
+    Inode { inode: AttributeInode, len: u32 },
 }
 
-/// An inode that holds the value of an attribute.
+/// An inode that stores the value of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ValueInode {
+pub(crate) struct AttributeInode {
     pub(crate) ino: Ino,
     /// Hash of the value.
     pub(crate) hash: u32,
 }
 
-impl ValueInode {
-    /// One that stands for any, where only sizes matter.
+impl AttributeInode {
+    /// A placeholder, where only sizes matter.
     pub(crate) const ANY: Self = Self { ino: Ino(0), hash: 0 };
 }
 
 impl Attribute {
-    /// Bytes of the entry and its name.
+    /// Length in bytes of the entry with its name.
     fn entry_len(&self) -> usize {
         entry_len(self.name.len())
     }
 
-    /// All bytes that it takes.
+    /// Length in bytes of the entry and of a local value.
     fn len(&self) -> usize {
-        self.entry_len() + self.near_value().len().next_multiple_of(4)
+        self.entry_len() + self.local_value().len().next_multiple_of(4)
     }
 
-    /// The value, if it is near.
-    fn near_value(&self) -> &[u8] {
+    /// The value, if it is stored with the entry.
+    fn local_value(&self) -> &[u8] {
         match &self.value {
-            Value::Near(value) => value,
+            Value::Local(value) => value,
             Value::Inode { .. } => &[],
         }
     }
 
-    /// The inode that holds the value, if it is not near.
-    pub(crate) fn value_inode(&self) -> Option<Ino> {
+    /// The attribute inode, if it stores the value.
+    pub(crate) fn attribute_inode(&self) -> Option<Ino> {
         match &self.value {
-            Value::Near(_) => None,
+            Value::Local(_) => None,
             Value::Inode { inode, .. } => Some(inode.ino),
         }
     }
 
-    /// Blocks of that inode; each file that has the attribute counts them as its own (e2fsck pass 1).
+    /// Number of blocks of the attribute inode. Each file with the attribute includes them in its
+    /// block count (e2fsck pass 1).
     pub(crate) fn value_blocks(&self, block_size: BlockSize) -> u64 {
         match &self.value {
-            Value::Near(_) => 0,
+            Value::Local(_) => 0,
             Value::Inode { len, .. } => block_size.blocks(u64::from(*len)),
         }
     }
@@ -84,20 +87,21 @@ impl Attribute {
     /// `e_hash` (`ext4_xattr_hash_entry`).
     fn hash(&self) -> u32 {
         match &self.value {
-            Value::Near(value) => entry_hash(&self.name, NameBytes::Unsigned, value_words(value)),
+            Value::Local(value) => entry_hash(&self.name, NameBytes::Unsigned, value_words(value)),
             Value::Inode { inode, .. } => entry_hash(&self.name, NameBytes::Unsigned, [inode.hash]),
         }
     }
 }
 
-/// Why attributes cannot be stored.
+/// Reason why attributes cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum XattrsError {
-    /// A value that is no POSIX ACL under the name of one.
+    /// An attribute with the name of a POSIX ACL has a value that is not one.
     InvalidAcl { name: Vec<u8>, reason: &'static str },
-    /// A name outside of the namespaces of Linux, and no room in the inode: e2fsck calls a block with one corrupt (pass 1).
+    /// A name outside of the namespaces of Linux does not fit in the inode. e2fsck considers a
+    /// block with such a name corrupt (pass 1).
     NoNamespace { name: Vec<u8> },
-    /// More than an inode and a block hold.
+    /// The attributes do not fit in an inode and a block.
     TooLarge {
         largest: Vec<u8>,
         needed: usize,
@@ -106,8 +110,8 @@ pub(crate) enum XattrsError {
 }
 
 impl XattrsError {
-    /// The error as that of a file.
-    pub(crate) fn of(self, path: String) -> FormatError {
+    /// Returns the error for the file with this path.
+    pub(crate) fn for_path(self, path: String) -> FormatError {
         let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
         match self {
             Self::InvalidAcl { name, reason } => FormatError::InvalidAcl {
@@ -130,70 +134,76 @@ impl XattrsError {
     }
 }
 
-/// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
+/// Returns the attribute `system.data` with the part of inline content that `i_block` does not
+/// hold.
 fn inline_data(rest: &[u8]) -> Attribute {
     let (name_index, name) = INLINE_DATA;
     Attribute {
         name_index,
         name_len: u8::try_from(name.len()).expect("it is short"),
         name: name.into(),
-        value: Value::Near(rest.into()),
+        value: Value::Local(rest.into()),
     }
 }
 
-/// Where the attributes of an inode go.
+/// Storage of the attributes of an inode.
 #[derive(Debug)]
-pub(crate) struct Split {
-    /// What lies in the inode, behind its fields.
-    pub(crate) inode: [u8; INODE_ROOM],
-    /// What needs a block; empty if nothing does.
-    pub(crate) block: Vec<Attribute>,
+pub(crate) struct XattrPlacement {
+    /// Attributes in the inode, after its fields, as bytes.
+    pub(crate) in_inode: [u8; INODE_ROOM],
+    /// Attributes that need a block; may be empty.
+    pub(crate) in_block: Vec<Attribute>,
 }
 
-/// Puts as many attributes into the inode as have room there, in the order of a block, and the others into a block. Where
-/// that is too small, `value_inode` gives the largest values inodes of their own, if it can. If content lies in the inode, what
-/// `i_block` does not hold of it comes first.
-pub(crate) fn split(
+/// Distributes attributes: as many as fit go to the inode, in the order of a block, and the others
+/// to a block.
+///
+/// While the block is too small, `attribute_inode` assigns an attribute inode to the largest
+/// value, or returns `None` if that is not allowed. The rest of inline content precedes all
+/// attributes in the inode.
+pub(crate) fn distribute(
     xattrs: &Xattrs,
     block_size: BlockSize,
     inline_rest: Option<&[u8]>,
-    mut value_inode: impl FnMut(&[u8]) -> Option<ValueInode>,
-) -> Result<Split, XattrsError> {
+    mut attribute_inode: impl FnMut(&[u8]) -> Option<AttributeInode>,
+) -> Result<XattrPlacement, XattrsError> {
     let mut attributes = xattrs
         .iter()
-        .map(|(name, value)| attribute(name, value))
+        .map(|(name, value)| to_attribute(name, value))
         .collect::<Result<Vec<_>, _>>()?;
     attributes.sort_unstable();
 
-    let mut room = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
-    let mut inode = Vec::from_iter(inline_rest.map(inline_data));
-    room -= inode.iter().map(Attribute::len).sum::<usize>();
-    let (fitting, mut block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
-        let fits = attribute.len() <= room;
+    let mut free = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
+    let mut in_inode = Vec::from_iter(inline_rest.map(inline_data));
+    free -= in_inode.iter().map(Attribute::len).sum::<usize>();
+    let (fitting, mut in_block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
+        let fits = attribute.len() <= free;
         if fits {
-            room -= attribute.len();
+            free -= attribute.len();
         }
         fits
     });
-    inode.extend(fitting);
-    if let Some(attribute) = block.iter().find(|attribute| attribute.name_index == 0) {
+    in_inode.extend(fitting);
+    if let Some(attribute) = in_block.iter().find(|attribute| attribute.name_index == 0) {
         return Err(XattrsError::NoNamespace {
             name: attribute.name.to_vec(),
         });
     }
 
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
-    let mut needed = block.iter().map(Attribute::len).sum::<usize>();
+    let mut needed = in_block.iter().map(Attribute::len).sum::<usize>();
     if needed > available {
-        // Of those of one length the first, so that the same attributes always become the same block.
-        let mut by_len: Vec<usize> = (0..block.len()).collect();
-        by_len.sort_by_key(|&index| Reverse(block[index].near_value().len()));
+        // The first one of those with the same length, so that the same attributes always result
+        // in the same block.
+        let mut by_len: Vec<usize> = (0..in_block.len()).collect();
+        by_len.sort_by_key(|&index| Reverse(in_block[index].local_value().len()));
         let mut by_len = by_len.into_iter();
         while needed > available {
-            // Once every value has an inode, the first has none to give away.
-            let largest = &mut block[by_len.next().unwrap_or(0)];
-            let value = largest.near_value();
-            match value_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
+            // If every value has an attribute inode, the first attribute has no local value, which
+            // is an error below.
+            let largest = &mut in_block[by_len.next().unwrap_or(0)];
+            let value = largest.local_value();
+            match attribute_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
                 Some(inode) => {
                     let len = u32::try_from(value.len()).expect("at most 2^16");
                     needed -= largest.len() - largest.entry_len();
@@ -209,14 +219,14 @@ pub(crate) fn split(
             }
         }
     }
-    Ok(Split {
-        inode: inode_room(&inode),
-        block,
+    Ok(XattrPlacement {
+        in_inode: encode_in_inode(&in_inode),
+        in_block,
     })
 }
 
-/// A block of attributes, without its checksum, which depends on where the block goes.
-pub(crate) fn block(attributes: &[Attribute], refcount: u32, block_size: BlockSize) -> Vec<u8> {
+/// Encodes a block of attributes without its checksum, which depends on the number of the block.
+pub(crate) fn encode_block(attributes: &[Attribute], refcount: u32, block_size: BlockSize) -> Vec<u8> {
     let header = XattrHeader {
         magic: MAGIC.into(),
         refcount: refcount.into(),
@@ -227,33 +237,40 @@ pub(crate) fn block(attributes: &[Attribute], refcount: u32, block_size: BlockSi
     };
     let mut block = vec![0; block_size.len()];
     block[..size_of::<XattrHeader>()].copy_from_slice(header.as_bytes());
-    fill(&mut block, size_of::<XattrHeader>(), 0, attributes, Attribute::hash);
+    write_entries(&mut block, size_of::<XattrHeader>(), 0, attributes, Attribute::hash);
     block
 }
 
-/// The room in an inode; zeros if there are no attributes.
-fn inode_room(attributes: &[Attribute]) -> [u8; INODE_ROOM] {
-    let mut room = [0; INODE_ROOM];
+/// Encodes the attributes in an inode; zeros without attributes.
+fn encode_in_inode(attributes: &[Attribute]) -> [u8; INODE_ROOM] {
+    let mut bytes = [0; INODE_ROOM];
     if !attributes.is_empty() {
         let magic = MAGIC.to_le_bytes();
-        room[..magic.len()].copy_from_slice(&magic);
-        // The kernel writes no hashes here.
-        fill(&mut room, magic.len(), magic.len(), attributes, |_| 0);
+        bytes[..magic.len()].copy_from_slice(&magic);
+        // The kernel does not store hashes in inodes.
+        write_entries(&mut bytes, magic.len(), magic.len(), attributes, |_| 0);
     }
-    room
+    bytes
 }
 
-/// Writes entries upwards from `first` and values downwards from the end; offsets of values count from `base`.
-fn fill(room: &mut [u8], first: usize, base: usize, attributes: &[Attribute], hash: impl Fn(&Attribute) -> u32) {
+/// Writes entries upwards from offset `first`, and values downwards from the end. Offsets of
+/// values are relative to `base`.
+fn write_entries(
+    bytes: &mut [u8],
+    first: usize,
+    base: usize,
+    attributes: &[Attribute],
+    hash: impl Fn(&Attribute) -> u32,
+) {
     let short = |number: usize| u16::try_from(number).expect("attributes lie in 64 KiB");
     let mut at = first;
-    let mut end = room.len();
+    let mut end = bytes.len();
     for attribute in attributes {
-        let value = attribute.near_value();
+        let value = attribute.local_value();
         end -= value.len().next_multiple_of(4);
-        room[end..end + value.len()].copy_from_slice(value);
+        bytes[end..end + value.len()].copy_from_slice(value);
         let (value_inum, value_size) = match &attribute.value {
-            Value::Near(value) => (0, u32::from(short(value.len()))),
+            Value::Local(value) => (0, u32::from(short(value.len()))),
             Value::Inode { inode, len } => (inode.ino.get(), *len),
         };
         let entry = XattrEntry {
@@ -264,19 +281,20 @@ fn fill(room: &mut [u8], first: usize, base: usize, attributes: &[Attribute], ha
             value_size: value_size.into(),
             hash: hash(attribute).into(),
         };
-        room[at..at + size_of::<XattrEntry>()].copy_from_slice(entry.as_bytes());
+        bytes[at..at + size_of::<XattrEntry>()].copy_from_slice(entry.as_bytes());
         let name = at + size_of::<XattrEntry>();
-        room[name..name + attribute.name.len()].copy_from_slice(&attribute.name);
+        bytes[name..name + attribute.name.len()].copy_from_slice(&attribute.name);
         at += attribute.entry_len();
     }
 }
 
-fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
+/// Converts an attribute to its form on disk.
+fn to_attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
     let (short, name_index) = NAMESPACES
         .iter()
         .find_map(|&(namespace, index)| {
             let rest = name.strip_prefix(namespace)?;
-            // An ACL's name is whole; a namespace alone is no name.
+            // The name of an ACL is complete; another namespace must be followed by a name.
             (rest.is_empty() == is_acl(index) || index == 0).then_some((rest, index))
         })
         .expect("the empty prefix matches all");
@@ -293,10 +311,11 @@ fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
         name_index,
         name_len,
         name: short.into(),
-        value: Value::Near(value),
+        value: Value::Local(value),
     })
 }
 
+/// Returns the name of an attribute with its namespace.
 fn full_name(attribute: &Attribute) -> Vec<u8> {
     [namespace(attribute.name_index).unwrap_or_default(), &attribute.name].concat()
 }
@@ -306,19 +325,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_attributes_the_largest_get_inodes_and_of_one_length_the_first() {
+    fn the_largest_values_get_attribute_inodes_the_first_among_equals() {
         let mut xattrs = Xattrs::default();
         for (name, len) in [("user.a", 1000), ("user.b", 3000), ("user.c", 3000), ("user.d", 900)] {
             xattrs.set(name.as_bytes(), &vec![1; len]).unwrap();
         }
         let mut values = Vec::new();
-        let split = split(&xattrs, BlockSize::Kib4, None, |value| {
+        let placement = distribute(&xattrs, BlockSize::Kib4, None, |value| {
             values.push(value.len());
-            Some(ValueInode::ANY)
+            Some(AttributeInode::ANY)
         });
-        let block = split.unwrap().block;
+        let in_block = placement.unwrap().in_block;
         assert_eq!(values, [3000, 3000], "the third largest fits");
-        let moved = block.iter().filter(|attribute| attribute.value_inode().is_some());
+        let moved = in_block
+            .iter()
+            .filter(|attribute| attribute.attribute_inode().is_some());
         assert_eq!(
             moved.map(|attribute| &*attribute.name).collect::<Vec<_>>(),
             [b"b", b"c"]
@@ -327,28 +348,31 @@ mod tests {
 
     #[test]
     fn many_attributes_of_a_file_are_refused_in_linear_time() {
-        // A sum for each that gets an inode would take hours.
+        // Adding up all lengths again for each moved value would take hours.
         let mut xattrs = Xattrs::default();
         for index in 0..1_000_000 {
             xattrs.set(format!("user.{index:07}").as_bytes(), b"x").unwrap();
         }
-        let error = split(&xattrs, BlockSize::Kib64, None, |_| Some(ValueInode::ANY)).unwrap_err();
+        let error = distribute(&xattrs, BlockSize::Kib64, None, |_| Some(AttributeInode::ANY)).unwrap_err();
         let XattrsError::TooLarge { largest, needed, .. } = error else {
             panic!("{error:?}")
         };
-        assert_eq!(largest, b"user.0000003", "the first that the inode has no room for");
+        assert_eq!(largest, b"user.0000003", "the first one that does not fit in the inode");
         assert_eq!(needed, (1_000_000 - 3) * 24);
     }
 
     #[test]
-    fn a_name_outside_of_the_namespaces_is_for_inodes_alone() {
-        let split_of = |value: &[u8]| {
+    fn names_outside_of_the_namespaces_are_stored_in_inodes_only() {
+        let distribute_value = |value: &[u8]| {
             let mut xattrs = Xattrs::default();
             xattrs.set(b"com.apple.note", value).unwrap();
-            split(&xattrs, BlockSize::Kib4, None, |_| Some(ValueInode::ANY))
+            distribute(&xattrs, BlockSize::Kib4, None, |_| Some(AttributeInode::ANY))
         };
-        assert!(split_of(&[1; 56]).unwrap().block.is_empty());
+        assert!(distribute_value(&[1; 56]).unwrap().in_block.is_empty());
         let name = b"com.apple.note".to_vec();
-        assert_eq!(split_of(&[1; 57]).unwrap_err(), XattrsError::NoNamespace { name });
+        assert_eq!(
+            distribute_value(&[1; 57]).unwrap_err(),
+            XattrsError::NoNamespace { name }
+        );
     }
 }

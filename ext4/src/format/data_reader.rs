@@ -1,16 +1,16 @@
-//! Content of files, read back from the image.
+//! [`DataReader`]: content of files, read back from an unfinished image.
 
 use std::fmt;
 use std::io::{self, Read};
 
+use crate::block_writer::BlockWriter;
 use crate::data::FileData;
-use crate::image::Image;
 use crate::output::Output;
 use crate::units::Extent;
 
-/// The content of a file while the image is still being written.
+/// Reads the content of a file while the image is still being written.
 pub struct DataReader<'a, O> {
-    image: &'a mut Image<O>,
+    writer: &'a mut BlockWriter<O>,
     data: &'a FileData,
     position: u64,
 }
@@ -23,10 +23,10 @@ impl<O> fmt::Debug for DataReader<'_, O> {
 }
 
 impl<'a, O> DataReader<'a, O> {
-    /// Content of which all blocks can be read.
-    pub(super) fn new(image: &'a mut Image<O>, data: &'a FileData) -> Self {
+    /// Creates a reader. All blocks of `data` must be readable.
+    pub(super) fn new(writer: &'a mut BlockWriter<O>, data: &'a FileData) -> Self {
         Self {
-            image,
+            writer,
             data,
             position: 0,
         }
@@ -41,12 +41,12 @@ impl<O: Output> Read for DataReader<'_, O> {
             self.position += read as u64;
             return Ok(read);
         }
-        let block_size = self.image.block_size();
+        let block_size = self.writer.block_size();
         let start = |extent: &Extent| u64::from(extent.logical) << block_size.log2();
         let end = |extent: &Extent| start(extent) + (u64::from(extent.count) << block_size.log2());
         let extents = self.data.extents();
         let next = extents.partition_point(|extent| end(extent) <= self.position);
-        let (limit, place) = match extents.get(next) {
+        let (limit, offset) = match extents.get(next) {
             Some(extent) if start(extent) <= self.position => {
                 let skipped = self.position - start(extent);
                 (end(extent), Some(extent.start.offset(block_size) + skipped))
@@ -56,8 +56,8 @@ impl<O: Output> Read for DataReader<'_, O> {
         };
         let left = limit.min(self.data.len()) - self.position;
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        match place {
-            Some(offset) => self.image.read(&mut buffer[..len], offset)?,
+        match offset {
+            Some(offset) => self.writer.read(&mut buffer[..len], offset)?,
             None => buffer[..len].fill(0),
         }
         self.position += len as u64;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_before_the_image_is_complete() {
+    fn content_is_read_back_before_the_image_is_complete() {
         for inline_data in [false, true] {
             let options = Options {
                 inline_data,

@@ -1,4 +1,4 @@
-//! Sparse content: which blocks its data ranges touch, and zeros for what they leave of these.
+//! Sparse files: the blocks that their data ranges touch, filled with zeros around the data.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::error::FormatError;
 
 /// Checks that ranges are ascending, disjoint and within a file of `len` bytes.
-pub(super) fn check(ranges: &[Range<u64>], len: u64) -> Result<(), FormatError> {
+pub(super) fn check_ranges(ranges: &[Range<u64>], len: u64) -> Result<(), FormatError> {
     let mut last_end = 0;
     for range in ranges {
         if range.start < last_end || range.end < range.start || range.end > len {
@@ -21,8 +21,8 @@ pub(super) fn check(ranges: &[Range<u64>], len: u64) -> Result<(), FormatError> 
     Ok(())
 }
 
-/// Whole blocks that hold data, ascending and apart from one another, in bytes.
-pub(super) fn segments(ranges: &[Range<u64>], block_size: u64) -> Vec<Range<u64>> {
+/// Returns the whole blocks that contain data, as ascending ranges in bytes that are not adjacent.
+pub(super) fn block_segments(ranges: &[Range<u64>], block_size: u64) -> Vec<Range<u64>> {
     let mut segments: Vec<Range<u64>> = Vec::new();
     for range in ranges.iter().filter(|range| !range.is_empty()) {
         let (start, end) = (
@@ -37,15 +37,16 @@ pub(super) fn segments(ranges: &[Range<u64>], block_size: u64) -> Vec<Range<u64>
     segments
 }
 
-/// The file's bytes from some position on: the content's within the ranges, zeros between them.
-pub(super) struct Filled<'ranges, R> {
+/// Reads the bytes of a sparse file from a position: those of `content` within the ranges, zeros
+/// between them.
+pub(super) struct ZeroFilled<'ranges, R> {
     content: R,
-    /// Ranges that are not read to their end.
+    /// Ranges that have not been read to their ends.
     ranges: &'ranges [Range<u64>],
     position: u64,
 }
 
-impl<'ranges, R> Filled<'ranges, R> {
+impl<'ranges, R> ZeroFilled<'ranges, R> {
     pub(super) fn new(content: R, ranges: &'ranges [Range<u64>]) -> Self {
         Self {
             content,
@@ -54,13 +55,13 @@ impl<'ranges, R> Filled<'ranges, R> {
         }
     }
 
-    /// Passes over a hole.
+    /// Skips a hole.
     pub(super) fn seek(&mut self, position: u64) {
         self.position = position;
     }
 }
 
-impl<R: Read> Read for Filled<'_, R> {
+impl<R: Read> Read for ZeroFilled<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let passed = self
             .ranges
@@ -92,9 +93,9 @@ mod tests {
     #[test]
     fn ranges_in_one_block_share_it_and_zeros_fill_the_rest() {
         let ranges = [10..12, 4000..4100, 9000..9000, 12_288..12_289];
-        assert_eq!(segments(&ranges, 4096), [0..8192, 12_288..16_384]);
+        assert_eq!(block_segments(&ranges, 4096), [0..8192, 12_288..16_384]);
         let content: Vec<u8> = (1..=103).collect();
-        let mut filled = Filled::new(&content[..], &ranges);
+        let mut filled = ZeroFilled::new(&content[..], &ranges);
         let mut bytes = vec![0xFF; 8192];
         filled.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes[9..13], [0, 1, 2, 0]);
@@ -108,8 +109,8 @@ mod tests {
     #[test]
     fn overlapping_ranges_and_ranges_beyond_the_end_are_refused() {
         let (apart, overlapping, beyond) = ([0..5, 5..9], [0..5, 4..9], [0..5, 5..10]);
-        check(&apart, 9).unwrap();
-        check(&overlapping, 9).unwrap_err();
-        check(&beyond, 9).unwrap_err();
+        check_ranges(&apart, 9).unwrap();
+        check_ranges(&overlapping, 9).unwrap_err();
+        check_ranges(&beyond, 9).unwrap_err();
     }
 }

@@ -1,4 +1,4 @@
-//! Blocks of an image by what they belong to: an inode, or what describes a group.
+//! Lists the blocks of an inode, and the metadata blocks of each group.
 
 use super::{Inode, ReadError, Reader};
 use crate::disk::inode::InodeFlags;
@@ -6,75 +6,76 @@ use crate::file_type::FileType;
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, BlockRange, Ino};
 
-/// Most groups that are listed: those of 32 TiB in blocks of 1 KiB.
+/// Maximum number of groups to list: the number in 32 TiB with blocks of 1 KiB.
 const MAX_GROUPS: u32 = 1 << 22;
 
-/// Contiguous blocks of a file, and where in the file they belong.
+/// Contiguous blocks of a file and their position in it, unwritten or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Extent {
-    /// Block of the file that the first one holds, counted from 0.
+pub struct FileExtent {
+    /// First block of the file that the extent maps, counted from 0.
     pub logical: u32,
-    /// Their blocks in the image.
+    /// Blocks in the image.
     pub blocks: BlockRange,
-    /// Set if they were never written to, so that they read as zeros.
+    /// Set if the blocks were never written to, so they read as zeros.
     pub unwritten: bool,
 }
 
-/// The blocks of an inode.
+/// Blocks of an inode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InodeBlocks {
-    /// Its content, ascending.
-    pub extents: Vec<Extent>,
-    /// The nodes of its extent tree or block map besides the root.
+    /// Extents of the content, ascending.
+    pub extents: Vec<FileExtent>,
+    /// Nodes of the extent tree or block map below the root.
     pub nodes: Vec<BlockNr>,
-    /// The block of its extended attributes, which other inodes may share.
+    /// Block of extended attributes. Other inodes may share it.
     pub xattr_block: Option<BlockNr>,
-    /// The inodes that hold values of its extended attributes, which other inodes may share.
+    /// Inodes that hold values of extended attributes. Other inodes may share them.
     pub value_inodes: Vec<Ino>,
 }
 
-/// Blocks that describe a group.
+/// Metadata blocks of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupMetadata {
     /// Number of the group.
     pub group: u32,
-    /// The superblock in group 0, a backup of it in others, if the group has one.
+    /// The superblock in group 0, or the backup of it that the group has, if any.
     pub superblock: Option<BlockNr>,
     /// The descriptors of all groups, or their backup, if the group has them.
     pub descriptors: Option<BlockRange>,
-    /// Which blocks of the group are in use.
+    /// Bitmap of the used blocks of the group.
     pub block_bitmap: BlockNr,
-    /// Which inodes of the group are in use.
+    /// Bitmap of the used inodes of the group.
     pub inode_bitmap: BlockNr,
-    /// The inodes of the group.
+    /// Inodes of the group.
     pub inode_table: BlockRange,
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Reads the descriptors of all groups, which may be damaged, in ascending order.
+    /// Returns the metadata blocks of all groups in ascending order. Does not verify the
+    /// descriptors.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Superblock`] if there are more groups than can be, [`ReadError::Unsupported`]
+    /// [`ReadError::Superblock`] if the superblock has too many groups, [`ReadError::Unsupported`]
     /// and [`ReadError::Input`].
     pub fn groups(&self) -> Result<Vec<GroupMetadata>, ReadError> {
         self.check_features()?;
         let superblock = &self.superblock;
         let groups = self.group_count(self.block_count);
-        // All descriptors lie in the first group.
+        // All descriptors must fit in the first group.
         let room = u64::from(superblock.blocks_per_group.get()) * self.block_size as u64;
         if groups > MAX_GROUPS || u64::from(groups) * self.descriptor_size() as u64 > room {
             return Err(ReadError::Superblock {
-                what: "more groups than there can be",
+                what: "it has too many groups",
             });
         }
         let metadata = |group| {
             let start = BlockNr(superblock.group_start(group));
             let has_superblock = superblock.has_backup(group);
-            let (descriptor, _) = self.descriptor(group)?;
+            let (descriptor, _) = self.read_group_desc(group)?;
             Ok(GroupMetadata {
                 group,
                 superblock: has_superblock.then_some(start),
@@ -93,12 +94,12 @@ impl<R: ReadAt> Reader<R> {
         (0..groups).map(metadata).collect()
     }
 
-    /// Finds the blocks of an inode.
+    /// Returns the blocks of an inode.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if they make no sense, [`ReadError::Checksum`] and
-    /// [`ReadError::Input`].
+    /// [`ReadError::Inode`] if its extent tree, block map or attributes are damaged,
+    /// [`ReadError::Checksum`] and [`ReadError::Input`].
     pub fn blocks(&self, inode: &Inode) -> Result<InodeBlocks, ReadError> {
         let mut blocks = InodeBlocks {
             xattr_block: inode.xattr_block,
@@ -106,9 +107,9 @@ impl<R: ReadAt> Reader<R> {
             ..InodeBlocks::default()
         };
         if inode.has_content() && !inode.is_fast_symlink && !inode.has(InodeFlags::INLINE_DATA) {
-            let mapped = self.mapped_before(inode, u64::MAX)?;
+            let mapped = self.map_before(inode, u64::MAX)?;
             blocks.nodes = mapped.nodes;
-            let extents = mapped.extents.into_iter().map(|(extent, is_written)| Extent {
+            let extents = mapped.extents.into_iter().map(|(extent, is_written)| FileExtent {
                 logical: extent.logical,
                 blocks: extent.range(),
                 unwritten: !is_written,
@@ -120,7 +121,7 @@ impl<R: ReadAt> Reader<R> {
 }
 
 impl Inode {
-    /// Returns whether `i_block` leads to bytes, or holds them.
+    /// Returns whether `i_block` maps or holds content.
     pub(super) fn has_content(&self) -> bool {
         matches!(
             self.file_type,

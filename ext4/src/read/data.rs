@@ -1,23 +1,23 @@
-//! Contents: which bytes of the image hold which of a file.
+//! Maps the content of files to bytes of the image.
 
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
-use super::extents::{Fault, Node, Root, Visitor, walk};
+use super::extents::{MapFault, MapNode, MapRoot, MapVisitor, walk_map};
 use super::{Inode, ReadError, Reader};
 use crate::disk::features::Features;
 use crate::disk::inode::{self, BLOCK_LEN, InodeFlags};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
-/// Bytes of a file that are in the image; what lies between two ranges is zeros.
+/// Bytes of a file that are in the image. The bytes between two ranges are zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataRange {
-    /// First byte of the file.
+    /// Offset of the first byte in the file.
     pub start: u64,
     /// Length in bytes.
     pub len: u64,
-    /// First byte of the image.
+    /// Offset of the first byte in the image.
     at: u64,
 }
 
@@ -28,19 +28,20 @@ impl DataRange {
         self.at
     }
 
-    /// The byte of the file behind the last one.
+    /// Returns the offset in the file of the byte after the last one.
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
     }
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Finds where a file has bytes, in ascending order and within its size. A device has none.
+    /// Returns the ranges of a file that have data, in ascending order and within its size. A
+    /// device has none.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if its extent tree makes no sense, [`ReadError::Checksum`] and
-    /// [`ReadError::Input`].
+    /// [`ReadError::Inode`] if its extent tree or block map is damaged, [`ReadError::Checksum`]
+    /// and [`ReadError::Input`].
     pub fn data(&self, inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
         if !inode.has_content() {
             return Ok(Vec::new());
@@ -56,10 +57,11 @@ impl<R: ReadAt> Reader<R> {
         self.data_before(inode, u64::MAX)
     }
 
-    /// The same without ranges from `end` on, in bytes of the file.
+    /// Returns the ranges of a file with content that have data before the byte `end` of the file,
+    /// and perhaps some after it.
     fn data_before(&self, inode: &Inode, end: u64) -> Result<Vec<DataRange>, ReadError> {
         if self.is_inline(inode) {
-            return inline(inode);
+            return inline_ranges(inode);
         }
         let extents = self.extents_before(inode, end.div_ceil(self.block_size as u64))?;
         let mut ranges = Vec::with_capacity(extents.len());
@@ -75,7 +77,7 @@ impl<R: ReadAt> Reader<R> {
         Ok(ranges)
     }
 
-    /// Fills the buffer with bytes of a range, from an offset in it on.
+    /// Fills the buffer with bytes of a range, beginning `skip` bytes after its start.
     ///
     /// # Errors
     ///
@@ -83,7 +85,7 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Panics
     ///
-    /// If the range has fewer.
+    /// If fewer than `buffer.len()` bytes of the range follow.
     pub fn read_data(&self, range: &DataRange, skip: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         assert!(
             buffer.len() as u64 <= range.len.saturating_sub(skip),
@@ -97,8 +99,8 @@ impl<R: ReadAt> Reader<R> {
         self.superblock.has(Features::INLINE_DATA) && inode.has(InodeFlags::INLINE_DATA)
     }
 
-    /// Reads the first bytes of a content, no matter how far it goes on.
-    pub(crate) fn read_whole(&self, inode: &Inode, len: usize) -> Result<Vec<u8>, ReadError> {
+    /// Reads the first `len` bytes of a file, whatever its size is.
+    pub(crate) fn read_prefix(&self, inode: &Inode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
         for range in self.data_before(inode, len as u64)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
@@ -108,115 +110,117 @@ impl<R: ReadAt> Reader<R> {
         Ok(bytes)
     }
 
-    /// The extents of an inode, ascending; those that were never written to are left out, since
-    /// they read as zeros.
+    /// Returns the extents of an inode in ascending order, without unwritten ones, which read as
+    /// zeros.
     pub(crate) fn extents(&self, inode: &Inode) -> Result<Vec<Extent>, ReadError> {
         self.extents_before(inode, u64::MAX)
     }
 
-    /// Those that begin before a block of the file, and perhaps some behind it.
+    /// Returns the extents, without unwritten ones, that begin before the block `end` of the file,
+    /// and perhaps some after it.
     fn extents_before(&self, inode: &Inode, end: u64) -> Result<Vec<Extent>, ReadError> {
-        let mapped = self.mapped_before(inode, end)?.extents.into_iter();
+        let mapped = self.map_before(inode, end)?.extents.into_iter();
         Ok(mapped
             .filter(|(_, is_written)| *is_written)
             .map(|(extent, _)| extent)
             .collect())
     }
 
-    /// The extents and nodes of an inode that begin before a block of the file, and perhaps some
-    /// behind it.
-    pub(super) fn mapped_before(&self, inode: &Inode, end: u64) -> Result<Mapped, ReadError> {
+    /// Returns the extents and nodes that begin before the block `end` of the file, and perhaps
+    /// some after it.
+    pub(super) fn map_before(&self, inode: &Inode, end: u64) -> Result<MappedBlocks, ReadError> {
         if inode.has(InodeFlags::INLINE_DATA) {
-            return Err(inode.damaged("its content lies in it, without the feature inline_data"));
+            return Err(inode.damaged("it has inline content without the feature inline_data"));
         }
         let is_tree = inode.has(InodeFlags::EXTENTS);
-        let root = Root {
+        let root = MapRoot {
             bytes: &inode.block,
             is_tree,
             block_size: self.block_size,
             seed: self.seed_of(inode),
         };
-        let mut strict = Strict {
+        let mut strict = StrictVisitor {
             reader: self,
             inode,
             is_tree,
             end,
             seen: BTreeSet::new(),
-            mapped: Mapped::default(),
+            mapped: MappedBlocks::default(),
         };
-        walk(&root, &mut strict)?;
+        walk_map(&root, &mut strict)?;
         check_disjoint(inode, &strict.mapped.extents)?;
         Ok(strict.mapped)
     }
 }
 
-/// Blocks of an inode's content, and those that lead there.
+/// Blocks that an extent tree or block map leads to.
 #[derive(Default)]
-pub(super) struct Mapped {
-    /// Ascending, and whether they were ever written to.
+pub(super) struct MappedBlocks {
+    /// Extents in ascending order, and whether they were ever written to.
     pub(super) extents: Vec<(Extent, bool)>,
-    /// Blocks of the nodes below the root.
+    /// Nodes below the root.
     pub(super) nodes: Vec<BlockNr>,
 }
 
-/// Makes any fault an error.
-struct Strict<'a, R> {
+/// Visitor that collects the blocks of an inode, and returns an error for every fault.
+struct StrictVisitor<'a, R> {
     reader: &'a Reader<R>,
     inode: &'a Inode,
     is_tree: bool,
-    /// Nodes are left out that begin at this block of the file or behind it: damaged ones may
-    /// belong to many inodes, each of which would take the time that all of them take.
+    /// Nodes that begin at this block of the file or after it are left out. A damaged node may
+    /// belong to many inodes; reading all of it for each would take too long.
     end: u64,
-    /// Nodes of a map, which may lead to themselves.
+    /// Nodes of a block map that were visited: a damaged map may contain a cycle.
     seen: BTreeSet<BlockNr>,
-    mapped: Mapped,
+    mapped: MappedBlocks,
 }
 
-impl<R: ReadAt> Visitor for Strict<'_, R> {
-    fn node(&mut self, node: &Node) -> Result<Option<Vec<u8>>, ReadError> {
+impl<R: ReadAt> MapVisitor for StrictVisitor<'_, R> {
+    fn read_node(&mut self, node: &MapNode) -> Result<Option<Vec<u8>>, ReadError> {
         if node.first >= self.end {
             return Ok(None);
         }
         if !self.is_tree && !self.seen.insert(node.block) {
-            return Err(self.inode.damaged("one block is in its block map twice"));
+            return Err(self.inode.damaged("a block occurs in its block map twice"));
         }
         self.mapped.nodes.push(node.block);
         self.reader.read_block(self.inode.ino, node.block).map(Some)
     }
 
-    fn extent(&mut self, _: Option<&Node>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
+    fn visit_extent(&mut self, _: Option<&MapNode>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
         let blocks = 1..=self.reader.block_count;
         if !blocks.contains(&extent.start.get()) || !blocks.contains(&extent.range().end().get()) {
             return Err(self.inode.damaged(if self.is_tree {
-                "its extent tree makes no sense"
+                "its extent tree is invalid"
             } else {
-                "a block lies outside of the file system"
+                "one of its blocks is outside of the file system"
             }));
         }
         match self.mapped.extents.last_mut() {
-            Some((last, _)) if !self.is_tree && last.continues_with(extent) => last.count += extent.count,
+            Some((last, _)) if !self.is_tree && last.is_followed_by(extent) => last.count += extent.count,
             _ => self.mapped.extents.push((extent, is_written)),
         }
         Ok(())
     }
 
-    fn fault(&mut self, node: Option<&Node>, fault: Fault) -> Result<(), ReadError> {
+    fn visit_fault(&mut self, node: Option<&MapNode>, fault: MapFault) -> Result<(), ReadError> {
         match (fault, node) {
-            (Fault::Checksum, Some(node)) => Err(ReadError::Checksum {
+            (MapFault::Checksum, Some(node)) => Err(ReadError::Checksum {
                 structure: node.structure(self.inode.ino),
             }),
-            (Fault::TooFar { .. }, _) => Err(self.inode.damaged("its block map reaches too far")),
-            _ => Err(self.inode.damaged("its extent tree makes no sense")),
+            (MapFault::TooFar { .. }, _) => Err(self.inode.damaged("its block map reaches too far")),
+            _ => Err(self.inode.damaged("its extent tree is invalid")),
         }
     }
 }
 
-/// Content in the inode: `i_block` holds the first bytes, an attribute the others.
-fn inline(inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
+/// Returns the ranges of inline content: the first bytes are in `i_block`, the others in an
+/// attribute.
+fn inline_ranges(inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
     let first = inode.size.min(BLOCK_LEN as u64);
-    let (at, len) = inode.inline_rest()?.unwrap_or_default();
+    let (at, len) = inode.inline_data_tail()?.unwrap_or_default();
     if inode.size - first > len {
-        return Err(inode.damaged("it has less content than its size says"));
+        return Err(inode.damaged("its inline content is shorter than its size"));
     }
     let ranges = [
         DataRange {
@@ -233,12 +237,12 @@ fn inline(inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
     Ok(ranges.into_iter().filter(|range| range.len > 0).collect())
 }
 
-/// Refuses one block in two places, which would make much content of few bytes.
+/// Returns an error if extents share a block: a few bytes could then stand for a lot of content.
 fn check_disjoint(inode: &Inode, extents: &[(Extent, bool)]) -> Result<(), ReadError> {
-    let mut runs: Vec<_> = extents.iter().map(|(extent, _)| extent.range()).collect();
-    runs.sort_unstable();
-    if runs.windows(2).any(|pair| pair[1].start < pair[0].end()) {
-        return Err(inode.damaged("one block is in it twice"));
+    let mut ranges: Vec<_> = extents.iter().map(|(extent, _)| extent.range()).collect();
+    ranges.sort_unstable();
+    if ranges.windows(2).any(|pair| pair[1].start < pair[0].end()) {
+        return Err(inode.damaged("two of its extents share a block"));
     }
     Ok(())
 }

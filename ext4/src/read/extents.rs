@@ -1,12 +1,12 @@
-//! One walk over extent trees and block maps, for all that ask which blocks of an image hold what
-//! of a file.
+//! Walks extent trees and block maps, for all code that needs to know which blocks of an image a
+//! file has.
 //!
-//! The walk knows the structures and what must hold between them. A [`Visitor`] knows which nodes
-//! to look into, and what a fault means: the end of reading, or a finding.
+//! The walk knows the structures and checks the rules between them. A [`MapVisitor`] chooses which
+//! nodes to read, and what to do about a fault: stop with an error, or report it and continue.
 
 use zerocopy::FromBytes;
 
-use super::sums::is_right_extent_node;
+use super::checksums::extent_node_checksum_ok;
 use super::{ReadError, Structure};
 use crate::checksum::Seed;
 use crate::disk::block_map::{self, DIRECT};
@@ -16,99 +16,103 @@ use crate::disk::extent::{
 use crate::disk::inode::BLOCK_LEN;
 use crate::units::{BlockNr, Extent, Ino, as_chunks};
 
-/// The root of an inode's extent tree or block map (`i_block`).
-pub(crate) struct Root<'a> {
+/// Root of an inode's extent tree or block map (`i_block`).
+pub(crate) struct MapRoot<'a> {
     pub(crate) bytes: &'a [u8; BLOCK_LEN],
-    /// It is that of an extent tree. Block maps are what ext2 and ext3 have instead.
+    /// Set for an extent tree, clear for a block map.
     pub(crate) is_tree: bool,
     /// Size of a block in bytes.
     pub(crate) block_size: usize,
-    /// Seed of the nodes' checksums, if they are to be verified.
+    /// Seed of the checksums of nodes, if they are to be verified.
     pub(crate) seed: Option<Seed>,
 }
 
-/// A node below the root.
-pub(crate) struct Node {
+/// Node below the root, a block.
+pub(crate) struct MapNode {
     pub(crate) block: BlockNr,
-    /// Levels of a tree's nodes below it, or of a map's blocks, content included.
+    /// Levels below the node: of nodes in a tree, or of indirect blocks and content in a map.
     level: u16,
-    /// First block of the file that belongs below it.
+    /// First block of the file that the node maps.
     pub(crate) first: u64,
 }
 
-/// Fault of a root or a node.
-pub(crate) enum Fault {
-    /// The header of a node of a tree; the node is left out.
+/// Fault of the root or of a node.
+pub(crate) enum MapFault {
+    /// The header of a tree's node is invalid. The walk skips the node.
     Header,
-    /// The checksum of a node.
+    /// The checksum of a node is wrong.
     Checksum,
-    /// A node begins at a block of the file where it does not belong.
+    /// A node begins at the wrong block of the file.
     Order {
-        /// Number of the block in the file.
+        /// First block of the file that the node maps.
         logical: u32,
     },
-    /// An extent is empty, or not where it belongs; it is left out.
+    /// An extent is empty or out of order. The walk skips it.
     Extent {
-        /// Number of its first block in the file.
+        /// First block of the file that the extent maps.
         logical: u32,
         count: u32,
     },
-    /// A map leads to a block of a file that is too far from its start; it is left out.
+    /// A map leads to a block whose number in the file exceeds 32 bits. The walk skips it.
     TooFar {
         /// Number of the block in the file.
         logical: u64,
     },
 }
 
-/// Policy of a walk: the answer to all that it meets. `node` is the block where that lies; `None`
-/// in the root.
-pub(crate) trait Visitor {
-    /// Reads a node; none leaves it out.
-    fn node(&mut self, node: &Node) -> Result<Option<Vec<u8>>, ReadError>;
+/// Receives nodes, extents and faults from a walk. In the arguments, `node` is the node that
+/// contains the extent or fault, or `None` for the root.
+pub(crate) trait MapVisitor {
+    /// Reads a node, or returns `None` to skip it.
+    fn read_node(&mut self, node: &MapNode) -> Result<Option<Vec<u8>>, ReadError>;
 
-    /// Takes an extent, which may lie anywhere in the image or outside of it. Those of a map have
-    /// one block each, and are written.
-    fn extent(&mut self, node: Option<&Node>, extent: Extent, is_written: bool) -> Result<(), ReadError>;
+    /// Receives an extent, whose blocks may lie outside of the image. Extents of a block map have
+    /// one block each and are written.
+    fn visit_extent(&mut self, node: Option<&MapNode>, extent: Extent, is_written: bool) -> Result<(), ReadError>;
 
-    /// Takes note of a fault; an error ends the walk.
-    fn fault(&mut self, node: Option<&Node>, fault: Fault) -> Result<(), ReadError>;
+    /// Receives a fault. An error stops the walk.
+    fn visit_fault(&mut self, node: Option<&MapNode>, fault: MapFault) -> Result<(), ReadError>;
 }
 
-/// Goes through all extents of an inode, in the order of the file.
+/// Visits all extents of an inode, in the order of the file.
 ///
-/// Levels get fewer from node to node and extents ascend, so no damaged tree goes on in circles.
-/// The nodes of a damaged map may: a visitor has to leave those out that it has seen.
-pub(crate) fn walk(root: &Root<'_>, visitor: &mut impl Visitor) -> Result<(), ReadError> {
-    let mut walk = Walk { root, visitor, next: 0 };
-    let mut pending = walk.children(root.bytes, None)?;
+/// The walk of a tree ends: the level decreases with each node. The nodes of a damaged block map
+/// may form a cycle, so the visitor must skip nodes that it has seen.
+pub(crate) fn walk_map(root: &MapRoot<'_>, visitor: &mut impl MapVisitor) -> Result<(), ReadError> {
+    let mut walk = MapWalk {
+        root,
+        visitor,
+        next_logical: 0,
+    };
+    let mut pending = walk.visit_node(root.bytes, None)?;
     pending.reverse();
     while let Some(node) = pending.pop() {
-        if let Some(bytes) = walk.visitor.node(&node)? {
-            let children = walk.children(&bytes, Some(&node))?;
+        if let Some(bytes) = walk.visitor.read_node(&node)? {
+            let children = walk.visit_node(&bytes, Some(&node))?;
             pending.extend(children.into_iter().rev());
         }
     }
     Ok(())
 }
 
-struct Walk<'a, V> {
-    root: &'a Root<'a>,
+struct MapWalk<'a, V> {
+    root: &'a MapRoot<'a>,
     visitor: &'a mut V,
-    /// First block of the file that an extent may still have.
-    next: u64,
+    /// First block of the file that the next extent may map.
+    next_logical: u64,
 }
 
-impl<V: Visitor> Walk<'_, V> {
-    /// Visits the extents in a root or a node, and returns the nodes below it.
-    fn children(&mut self, bytes: &[u8], node: Option<&Node>) -> Result<Vec<Node>, ReadError> {
+impl<V: MapVisitor> MapWalk<'_, V> {
+    /// Visits the extents in the root or in a node, and returns the nodes below it.
+    fn visit_node(&mut self, bytes: &[u8], node: Option<&MapNode>) -> Result<Vec<MapNode>, ReadError> {
         if self.root.is_tree {
-            self.tree_node(bytes, node)
+            self.visit_tree_node(bytes, node)
         } else {
-            self.map_node(bytes, node)
+            self.visit_map_block(bytes, node)
         }
     }
 
-    fn tree_node(&mut self, bytes: &[u8], node: Option<&Node>) -> Result<Vec<Node>, ReadError> {
+    fn visit_tree_node(&mut self, bytes: &[u8], node: Option<&MapNode>) -> Result<Vec<MapNode>, ReadError> {
         let (header, entries) = ExtentHeader::ref_from_prefix(bytes).expect("a node has room for its header");
         let room = match node {
             Some(_) => max_entries(bytes.len()),
@@ -121,19 +125,19 @@ impl<V: Visitor> Walk<'_, V> {
             && count <= max
             && node.map_or(depth <= MAX_DEPTH, |node| depth == node.level && count > 0);
         if !is_right {
-            self.visitor.fault(node, Fault::Header)?;
+            self.visitor.visit_fault(node, MapFault::Header)?;
             return Ok(Vec::new());
         }
-        let is_wrong = |seed| !is_right_extent_node(bytes, header, seed);
+        let is_wrong = |seed| !extent_node_checksum_ok(bytes, header, seed);
         if node.is_some() && self.root.seed.is_some_and(is_wrong) {
-            self.visitor.fault(node, Fault::Checksum)?;
+            self.visitor.visit_fault(node, MapFault::Checksum)?;
         }
         let (entries, _) = as_chunks::<ENTRY_LEN>(&entries[..count * ENTRY_LEN]);
         if depth == 0 {
-            self.leaf(entries, node)?;
+            self.visit_leaf(entries, node)?;
             return Ok(Vec::new());
         }
-        let mut below: Vec<Node> = Vec::with_capacity(count);
+        let mut below: Vec<MapNode> = Vec::with_capacity(count);
         for entry in entries {
             let index = ExtentIndex::ref_from_bytes(entry).expect("an entry has its length");
             let logical = index.logical();
@@ -143,9 +147,9 @@ impl<V: Visitor> Walk<'_, V> {
                 None => node.is_none_or(|node| first == node.first),
             };
             if !is_right {
-                self.visitor.fault(node, Fault::Order { logical })?;
+                self.visitor.visit_fault(node, MapFault::Order { logical })?;
             }
-            below.push(Node {
+            below.push(MapNode {
                 block: BlockNr(index.child()),
                 level: depth - 1,
                 first,
@@ -154,7 +158,7 @@ impl<V: Visitor> Walk<'_, V> {
         Ok(below)
     }
 
-    fn leaf(&mut self, entries: &[[u8; ENTRY_LEN]], node: Option<&Node>) -> Result<(), ReadError> {
+    fn visit_leaf(&mut self, entries: &[[u8; ENTRY_LEN]], node: Option<&MapNode>) -> Result<(), ReadError> {
         for (position, entry) in entries.iter().enumerate() {
             let leaf = ExtentLeaf::ref_from_bytes(entry).expect("an entry has its length");
             let extent = leaf.extent();
@@ -162,24 +166,25 @@ impl<V: Visitor> Walk<'_, V> {
             let first = u64::from(logical);
             let end = first + u64::from(count);
             let begins_right = position > 0 || node.is_none_or(|node| first == node.first);
-            if count == 0 || first < self.next || end > 1 << 32 || !begins_right {
-                self.visitor.fault(node, Fault::Extent { logical, count })?;
+            if count == 0 || first < self.next_logical || end > 1 << 32 || !begins_right {
+                self.visitor.visit_fault(node, MapFault::Extent { logical, count })?;
                 continue;
             }
-            self.next = end;
-            self.visitor.extent(node, extent, !leaf.is_unwritten())?;
+            self.next_logical = end;
+            self.visitor.visit_extent(node, extent, !leaf.is_unwritten())?;
         }
         Ok(())
     }
 
-    /// A block of numbers: of content, or of blocks of numbers of one to three levels.
-    fn map_node(&mut self, bytes: &[u8], node: Option<&Node>) -> Result<Vec<Node>, ReadError> {
+    /// Visits an indirect block or `i_block`: its numbers name blocks of content, or indirect
+    /// blocks.
+    fn visit_map_block(&mut self, bytes: &[u8], node: Option<&MapNode>) -> Result<Vec<MapNode>, ReadError> {
         let per_block = block_map::numbers_per_block(self.root.block_size) as u64;
         let mut first = node.map_or(0, |node| node.first);
         let mut below = Vec::new();
         for (index, number) in block_map::numbers(bytes).enumerate() {
-            // The first twelve numbers of the root name blocks of content, and each other one more
-            // levels.
+            // The first twelve numbers of the root name blocks of content. The next three name
+            // indirect blocks of one to three levels.
             let in_root = || u16::try_from((index + 1).saturating_sub(DIRECT)).expect("there are 15");
             let level = node.map_or_else(in_root, |node| node.level - 1);
             let block = BlockNr(number.into());
@@ -193,10 +198,10 @@ impl<V: Visitor> Walk<'_, V> {
                         logical,
                         count: 1,
                     };
-                    self.visitor.extent(node, extent, true)?;
+                    self.visitor.visit_extent(node, extent, true)?;
                 }
-                (_, 0, Err(_)) => self.visitor.fault(node, Fault::TooFar { logical })?,
-                _ => below.push(Node {
+                (_, 0, Err(_)) => self.visitor.visit_fault(node, MapFault::TooFar { logical })?,
+                _ => below.push(MapNode {
                     block,
                     level,
                     first: logical,
@@ -207,8 +212,8 @@ impl<V: Visitor> Walk<'_, V> {
     }
 }
 
-impl Node {
-    /// The node, for errors and findings.
+impl MapNode {
+    /// Returns the node as a structure, for errors and findings.
     pub(crate) fn structure(&self, ino: Ino) -> Structure {
         Structure::ExtentNode {
             ino: ino.get(),
@@ -218,8 +223,8 @@ impl Node {
 }
 
 impl Extent {
-    /// Returns whether another extent goes on where this one ends, in the file and in the image.
-    pub(crate) fn continues_with(self, next: Self) -> bool {
+    /// Returns whether `next` continues this extent, both in the file and in the image.
+    pub(crate) fn is_followed_by(self, next: Self) -> bool {
         self.logical.checked_add(self.count) == Some(next.logical) && self.range().end() == next.start
     }
 }

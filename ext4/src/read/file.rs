@@ -1,4 +1,4 @@
-//! [`File`]: the content of a file in an image, with zeros for holes.
+//! [`File`]: the content of a file in an image.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,10 +8,10 @@ use super::{DataRange, Inode, ReadError, Reader};
 use crate::file_type::FileType;
 use crate::read_at::ReadAt;
 
-/// A regular file of an image, open for reading.
+/// Regular file of an image, open for reading. Holes read as zeros.
 ///
-/// Any number may be open at once: `T` is a shared reference to the [`Reader`], or an
-/// [`Arc`](std::sync::Arc) or [`Rc`](std::rc::Rc) of one. Where the image cannot be read, the
+/// Any number of files can be open at once: `T` is a shared reference to the [`Reader`], or an
+/// [`Arc`](std::sync::Arc) or [`Rc`](std::rc::Rc) of one. If the image cannot be read, the
 /// [`io::Error`] holds a [`ReadError`].
 pub struct File<T> {
     reader: T,
@@ -21,19 +21,19 @@ pub struct File<T> {
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Opens a regular file.
+    /// Opens a regular file by its inode.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if it is not a regular file or its extent tree makes no sense,
-    /// [`ReadError::Checksum`] and [`ReadError::Input`].
+    /// [`ReadError::Inode`] if it is not a regular file or its extent tree or block map is
+    /// damaged, [`ReadError::Checksum`] and [`ReadError::Input`].
     pub fn open_inode(&self, inode: &Inode) -> Result<File<&Self>, ReadError> {
         File::new(self, inode)
     }
 }
 
 impl<R: ReadAt, T: Deref<Target = Reader<R>>> File<T> {
-    /// Opens a regular file of a reader that is shared in any way.
+    /// Opens a regular file by its inode, with a reader that is shared in any way.
     ///
     /// # Errors
     ///
@@ -56,13 +56,15 @@ impl<R: ReadAt, T: Deref<Target = Reader<R>>> File<T> {
         &self.inode
     }
 
-    /// Returns where the file has bytes, ascending; what lies between two ranges is zeros.
+    /// Returns the ranges that have data, in ascending order. The bytes between two ranges are
+    /// zeros.
     #[must_use]
     pub fn data(&self) -> &[DataRange] {
         &self.ranges
     }
 
-    /// Returns the next bytes from an offset on that are not in a hole; `None` if there are none.
+    /// Returns the first range at or after an offset that has data, without the bytes before the
+    /// offset. Returns `None` if only a hole follows.
     #[must_use]
     pub fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         let next = self.ranges.partition_point(|range| range.end() <= offset);
@@ -70,8 +72,8 @@ impl<R: ReadAt, T: Deref<Target = Reader<R>>> File<T> {
         Some(range.start.max(offset)..range.end())
     }
 
-    /// Fills the buffer from an offset on, as far as the file goes, and returns how many bytes that
-    /// are: fewer than the buffer has room for only at the end of the file.
+    /// Fills the buffer from an offset on, and returns the number of bytes. It is less than the
+    /// length of the buffer only at the end of the file.
     ///
     /// # Errors
     ///

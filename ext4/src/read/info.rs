@@ -1,49 +1,49 @@
-//! [`SuperblockInfo`]: the whole file system in numbers.
+//! [`SuperblockInfo`]: the file system as a whole.
 
 use super::Reader;
 use crate::disk::features::Features;
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-/// Facts of the whole file system, as the superblock has them.
+/// Properties of the file system from the superblock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SuperblockInfo {
     /// UUID of the file system.
     pub uuid: [u8; 16],
-    /// Label, without the NULs that fill it up.
+    /// Label without its padding of NULs.
     pub label: Vec<u8>,
     /// Size of a block in bytes.
     pub block_size: u64,
-    /// Blocks of the file system.
+    /// Number of blocks of the file system.
     pub block_count: u64,
-    /// Blocks that nothing uses, as the superblock counts them.
+    /// Number of free blocks according to the superblock.
     pub free_block_count: u64,
-    /// Blocks that only root can use.
+    /// Number of blocks that only root can allocate.
     pub reserved_block_count: u64,
-    /// Inodes that there are.
+    /// Number of inodes, free ones included.
     pub inode_count: u32,
-    /// Inodes that nothing uses, as the superblock counts them.
+    /// Number of free inodes according to the superblock.
     pub free_inode_count: u32,
-    /// Inodes of each group.
+    /// Number of inodes of each group.
     pub inodes_per_group: u32,
     /// Size of an inode in bytes.
     pub inode_size: u64,
-    /// Features as `dumpe2fs` names them, in its order.
+    /// Names of the features as `dumpe2fs` prints them, in its order.
     pub features: Vec<String>,
-    /// Set if the journal has to be replayed first, which the reader does without writing.
+    /// Set if the journal has to be replayed. The reader does that in memory.
     pub needs_recovery: bool,
-    /// The journal's inode, if it is in the file system.
+    /// Inode of the journal, if it is in the file system.
     pub journal: Option<Ino>,
-    /// Inodes that no name leads to, in ascending order: the resize inode, the journal, quota
-    /// files, the file of orphans.
+    /// Inodes without a name, in ascending order: the resize inode, the journal, the quota files
+    /// and the orphan file.
     pub nameless_inodes: Vec<Ino>,
-    /// The block of multiple mount protection, if there is one.
+    /// Block for multiple-mount protection, if there is one.
     pub mount_protection_block: Option<BlockNr>,
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Returns what the superblock says of the whole file system.
+    /// Returns the properties of the file system from the superblock.
     #[must_use]
     pub fn info(&self) -> SuperblockInfo {
         let superblock = &self.superblock;

@@ -1,6 +1,7 @@
-//! A journal that was not replayed, and what the file system would be if it were (`jbd2_journal_recover`).
+//! Reads an image with a journal that was not replayed as if it had been (`jbd2_journal_recover`).
 //!
-//! Nothing is written: what the journal holds of blocks is looked up in it whenever one of these is read.
+//! Nothing is written. The reader looks up each block in an overlay first: a map from blocks of
+//! the file system to their content in the journal.
 
 mod log;
 mod replay;
@@ -10,48 +11,49 @@ use crate::disk::journal::MAGIC;
 use crate::read_at::ReadAt;
 use std::collections::BTreeMap;
 
-use super::sums::{expect, is_right_superblock};
+use super::checksums::{superblock_checksum_ok, verify_checksum};
 use super::{ReadError, Reader, Structure, read_at};
 use crate::units::{BlockNr, Ino};
 
-pub(crate) use log::Log;
+pub(crate) use log::JournalLog;
 
-/// Blocks of the file system whose content is in the journal.
-pub(super) type Logged = BTreeMap<u64, LoggedBlock>;
+/// Blocks of the file system whose current content is in the journal, by number.
+pub(super) type JournalOverlay = BTreeMap<u64, OverlayBlock>;
 
-/// Where in the image the content of a block is.
+/// Content of a block, in the journal.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LoggedBlock {
-    at: BlockNr,
-    /// Its first four bytes are the journal's magic number, and zeros where they lie.
-    is_escaped: bool,
+pub(super) struct OverlayBlock {
+    block: BlockNr,
+    /// The content begins with the journal's magic number, which the journal replaces by zeros.
+    escaped: bool,
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Puts what the journal holds in its place, if that was not done and can be read.
-    pub(crate) fn see_through_journal(&mut self) -> Result<(), ReadError> {
+    /// Reads the journal if it has to be replayed and can be read, and makes its blocks the
+    /// overlay.
+    pub(crate) fn overlay_journal(&mut self) -> Result<(), ReadError> {
         self.needs_recovery = self.superblock.has(Features::NEEDS_RECOVERY);
-        if !self.needs_recovery || self.has_journal_elsewhere() || self.check_known().is_err() {
+        if !self.needs_recovery || self.has_external_journal() || self.check_known_features().is_err() {
             return Ok(());
         }
         let journal = self.read_inode(Ino(self.superblock.journal_inum.get()))?;
         let extents = self.extents(&journal)?;
-        let log = Log::open(self, extents, journal.size)?;
-        self.logged = replay::replay(self, &log)?;
-        // The superblock that counts may lie in it, too.
+        let log = JournalLog::open(self, extents, journal.size)?;
+        self.overlay = replay::replay(self, &log)?;
+        // The journal may hold a newer superblock.
         let superblock = self.read_superblock()?;
-        expect(is_right_superblock(&superblock), Structure::Superblock)?;
-        self.adopt(superblock)
+        verify_checksum(superblock_checksum_ok(&superblock), Structure::Superblock)?;
+        self.set_superblock(superblock)
     }
 
-    /// Whether the journal is on a device of its own.
-    pub(crate) fn has_journal_elsewhere(&self) -> bool {
+    /// Returns whether the journal, if there is one, is on another device.
+    pub(crate) fn has_external_journal(&self) -> bool {
         self.superblock.journal_inum.get() == 0
     }
 
-    /// Reads bytes of the image as they would be after a replay of the journal.
+    /// Reads bytes of the image as they are after a replay of the journal.
     pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
-        if self.logged.is_empty() {
+        if self.overlay.is_empty() {
             return read_at(&self.input, offset, bytes);
         }
         let block_size = self.block_size as u64;
@@ -62,12 +64,12 @@ impl<R: ReadAt> Reader<R> {
             let len = usize::try_from(block_size - skip).expect("less than a block");
             let len = len.min(bytes.len() - done);
             let part = &mut bytes[done..done + len];
-            match self.logged.get(&block).copied() {
+            match self.overlay.get(&block).copied() {
                 None => read_at(&self.input, at, part)?,
-                Some(logged) => {
-                    let at = self.offset_of_block(logged.at.get()) + skip;
+                Some(copy) => {
+                    let at = self.offset_of_block(copy.block.get()) + skip;
                     read_at(&self.input, at, part)?;
-                    if logged.is_escaped {
+                    if copy.escaped {
                         let magic = MAGIC.to_be_bytes();
                         let skip = usize::try_from(skip).expect("less than a block");
                         for (byte, magic) in part.iter_mut().zip(magic.iter().skip(skip)) {

@@ -1,4 +1,4 @@
-//! From a path to an inode, through symlinks that stay inside the image.
+//! Resolves paths to inodes, and follows symlinks inside the image.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -9,65 +9,66 @@ use crate::file_type::FileType;
 use crate::read_at::ReadAt;
 use crate::units::Ino;
 
-/// Most symlinks on the way to a file (`MAXSYMLINKS` of Linux).
+/// Maximum number of symlinks that a lookup follows (`MAXSYMLINKS` of Linux).
 const MAX_SYMLINKS: usize = 40;
-/// Longest path in bytes that symlinks may make of one, or a walk goes down.
+/// Maximum length in bytes of a path that symlinks expand to, or that a walk descends.
 pub(super) const MAX_PATH_LEN: usize = 65_520;
-/// Most entries of directories that are kept for the next time that the way leads through them.
-const MAX_KEPT_ENTRIES: usize = 1 << 20;
+/// Maximum number of directory entries to cache during a lookup.
+const MAX_CACHED_ENTRIES: usize = 1 << 20;
 
-/// Treatment of a symlink that is the last name of a path. Those on the way are always followed.
+/// Treatment of a symlink as the last component of a path. A lookup always follows symlinks before
+/// the last component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Follow {
-    /// It is followed.
+    /// Follow the symlink.
     Yes,
-    /// It is what the path leads to.
+    /// Return the symlink itself.
     No,
 }
 
-/// Why a path of an image leads nowhere, or to nothing that serves.
+/// Reason why a path cannot be resolved, or leads to a file of the wrong type.
 ///
-/// `path` is the way so far, without symlinks, up to the name that failed.
+/// `path` is the resolved path, without symlinks, up to and including the name that failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// A name is not in its directory.
+    /// A name does not exist in its directory.
     NotFound {
-        /// The way to the name, and the name.
+        /// Path of the name.
         path: Vec<u8>,
     },
-    /// Something before the last name is not a directory.
+    /// A component before the last, or before a slash at the end, is not a directory.
     NotADirectory {
-        /// The way to it.
+        /// Path of the file that is not a directory.
         path: Vec<u8>,
     },
-    /// A directory where a file is needed.
+    /// A directory was found instead of a regular file.
     IsADirectory {
-        /// The way to it.
+        /// Path of the directory.
         path: Vec<u8>,
     },
-    /// A device, pipe or socket where a file is needed.
+    /// A device, FIFO or socket was found instead of a regular file.
     NotAFile {
-        /// The way to it.
+        /// Path of the file.
         path: Vec<u8>,
     },
-    /// More symlinks than Linux follows, or a path that they make too long.
+    /// The path leads through too many symlinks, or they expand it too much.
     TooManySymlinks {
-        /// The way to the symlink that is one too many.
+        /// Path of the first symlink over the limit.
         path: Vec<u8>,
     },
-    /// The file system is damaged or unknown.
+    /// The image cannot be read.
     Read(ReadError),
 }
 
 impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound { .. } => f.write_str("there is no such file or directory"),
-            Self::NotADirectory { .. } => f.write_str("something on the way is not a directory"),
+            Self::NotFound { .. } => f.write_str("no such file or directory"),
+            Self::NotADirectory { .. } => f.write_str("a component of the path is not a directory"),
             Self::IsADirectory { .. } => f.write_str("it is a directory"),
             Self::NotAFile { .. } => f.write_str("it is not a regular file"),
-            Self::TooManySymlinks { .. } => f.write_str("there are too many symlinks on the way"),
+            Self::TooManySymlinks { .. } => f.write_str("too many symlinks in the path"),
             Self::Read(error) => error.fmt(f),
         }
     }
@@ -89,40 +90,43 @@ impl From<ReadError> for LookupError {
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Follows a path from the root directory, whether or not it begins with `/`.
+    /// Returns the inode that a path leads to. The path starts at the root directory, with or
+    /// without a leading `/`.
     ///
-    /// As on Linux, a slash at the end asks for a directory, `..` above the root is the root, and
-    /// up to 40 symlinks are followed. Absolute ones lead on from the root of the image.
+    /// As on Linux, a trailing slash requires a directory, `..` in the root is the root, and up to
+    /// 40 symlinks are followed. Absolute symlinks start at the root of the image.
     ///
     /// # Errors
     ///
     /// [`LookupError::NotFound`], [`LookupError::NotADirectory`], [`LookupError::TooManySymlinks`]
     /// and [`LookupError::Read`].
     pub fn lookup(&self, path: &[u8], follow: Follow) -> Result<Inode, LookupError> {
-        self.find(path, follow).map(|(_, inode)| inode)
+        self.resolve(path, follow).map(|(_, inode)| inode)
     }
 
-    /// Opens a regular file by its path, as [`Reader::lookup`] follows it.
+    /// Opens a regular file by its path, which is resolved as by [`Reader::lookup`].
     ///
     /// # Errors
     ///
     /// As [`Reader::lookup`], [`LookupError::IsADirectory`] and [`LookupError::NotAFile`].
     pub fn open_file(&self, path: &[u8]) -> Result<File<&Self>, LookupError> {
-        match self.find(path, Follow::Yes)? {
+        match self.resolve(path, Follow::Yes)? {
             (_, inode) if inode.file_type == FileType::RegularFile => Ok(self.open_inode(&inode)?),
             (path, inode) if inode.is_directory() => Err(LookupError::IsADirectory { path }),
             (path, _) => Err(LookupError::NotAFile { path }),
         }
     }
 
-    /// Reads a whole regular file by its path, as [`Reader::lookup`] follows it.
+    /// Returns the content of a regular file by its path, which is resolved as by
+    /// [`Reader::lookup`].
     ///
-    /// The image says how much memory that takes: [`Reader::open_file`] instead what need not fit.
+    /// The size in the image determines how much memory this takes. Use [`Reader::open_file`] for
+    /// files that may not fit in memory.
     ///
     /// # Errors
     ///
     /// As [`Reader::open_file`]; [`ReadError::Input`] with [`std::io::ErrorKind::OutOfMemory`] if
-    /// the content does not fit into memory.
+    /// the content does not fit in memory.
     pub fn read(&self, path: &[u8]) -> Result<Vec<u8>, LookupError> {
         let file = self.open_file(path)?;
         let mut bytes = Vec::new();
@@ -136,110 +140,111 @@ impl<R: ReadAt> Reader<R> {
         Ok(bytes)
     }
 
-    /// Follows a path, and returns the way without symlinks too.
-    fn find(&self, path: &[u8], follow: Follow) -> Result<(Vec<u8>, Inode), LookupError> {
-        let mut directories = Directories::default();
-        // Directories on the way, and the lengths of their paths.
-        let mut above: Vec<(usize, Inode)> = Vec::new();
-        let mut way = Vec::new();
+    /// Resolves a path. Returns the path without symlinks, and the inode.
+    fn resolve(&self, path: &[u8], follow: Follow) -> Result<(Vec<u8>, Inode), LookupError> {
+        let mut cache = DirectoryCache::default();
+        // Ancestors of `found`, with the lengths of their paths.
+        let mut parents: Vec<(usize, Inode)> = Vec::new();
+        let mut resolved = Vec::new();
         let mut found = self.root()?;
-        // The rest of the path, the next byte last.
-        let mut left: Vec<u8> = path.iter().rev().copied().collect();
+        // Unresolved part of the path, reversed.
+        let mut rest: Vec<u8> = path.iter().rev().copied().collect();
         let mut symlinks = 0;
-        while !left.is_empty() {
-            let name = take_name(&mut left);
-            // Something else that is there with more to come: another name, or a slash at the end.
+        while !rest.is_empty() {
+            let name = take_name(&mut rest);
+            // A name or a trailing slash follows something that is not a directory.
             if !found.is_directory() {
-                return Err(LookupError::NotADirectory { path: way });
+                return Err(LookupError::NotADirectory { path: resolved });
             }
             match &name[..] {
                 b"" | b"." => continue,
                 b".." => {
-                    if let Some((len, directory)) = above.pop() {
-                        way.truncate(len);
+                    if let Some((len, directory)) = parents.pop() {
+                        resolved.truncate(len);
                         found = directory;
                     }
                     continue;
                 }
                 _ => {}
             }
-            let len = way.len();
-            way.push(b'/');
-            way.extend(&name);
-            let Some(ino) = directories.child(self, &found, &name)? else {
-                return Err(LookupError::NotFound { path: way });
+            let len = resolved.len();
+            resolved.push(b'/');
+            resolved.extend(&name);
+            let Some(ino) = cache.lookup(self, &found, &name)? else {
+                return Err(LookupError::NotFound { path: resolved });
             };
             let inode = self.inode(ino)?;
-            if inode.file_type != FileType::Symlink || (follow == Follow::No && left.is_empty()) {
-                above.push((len, std::mem::replace(&mut found, inode)));
+            if inode.file_type != FileType::Symlink || (follow == Follow::No && rest.is_empty()) {
+                parents.push((len, std::mem::replace(&mut found, inode)));
                 continue;
             }
             symlinks += 1;
             let target = self.read_link(&inode)?;
-            if symlinks > MAX_SYMLINKS || target.len() + left.len() > MAX_PATH_LEN {
-                return Err(LookupError::TooManySymlinks { path: way });
+            if symlinks > MAX_SYMLINKS || target.len() + rest.len() > MAX_PATH_LEN {
+                return Err(LookupError::TooManySymlinks { path: resolved });
             }
-            way.truncate(len);
+            resolved.truncate(len);
             if target.starts_with(b"/") {
-                way.clear();
-                above.truncate(1);
-                found = above.pop().map_or(found, |(_, root)| root);
+                resolved.clear();
+                parents.truncate(1);
+                found = parents.pop().map_or(found, |(_, root)| root);
             }
-            if !left.is_empty() {
-                left.push(b'/');
+            if !rest.is_empty() {
+                rest.push(b'/');
             }
-            left.extend(target.iter().rev());
+            rest.extend(target.iter().rev());
         }
-        if way.is_empty() {
-            way.push(b'/');
+        if resolved.is_empty() {
+            resolved.push(b'/');
         }
-        Ok((way, found))
+        Ok((resolved, found))
     }
 }
 
-/// Takes a name off, and the slash after it; the slash stays if it is the last byte, so that it
-/// asks for a directory.
-fn take_name(left: &mut Vec<u8>) -> Vec<u8> {
+/// Removes the first name from `rest`, with the slash after it. A trailing slash stays, because it
+/// requires a directory.
+fn take_name(rest: &mut Vec<u8>) -> Vec<u8> {
     let mut name = Vec::new();
-    while let Some(byte) = left.pop() {
+    while let Some(byte) = rest.pop() {
         if byte != b'/' {
             name.push(byte);
             continue;
         }
-        if left.is_empty() && !name.is_empty() {
-            left.push(byte);
+        if rest.is_empty() && !name.is_empty() {
+            rest.push(byte);
         }
         break;
     }
     name
 }
 
-/// Directories on the way by number: symlinks can lead through one ten thousand times.
+/// Directories that a lookup has read. Symlinks can lead through one directory ten thousand times.
 #[derive(Default)]
-struct Directories {
-    kept: BTreeMap<Ino, Vec<DirEntry>>,
+struct DirectoryCache {
+    small: BTreeMap<Ino, Vec<DirEntry>>,
     entry_count: usize,
-    /// The last one that is too large to be kept beside the others.
+    /// The last directory that did not fit in `small`.
     large: Option<(Ino, Vec<DirEntry>)>,
 }
 
-impl Directories {
-    fn child<R: ReadAt>(
+impl DirectoryCache {
+    /// Returns the inode of a name in a directory.
+    fn lookup<R: ReadAt>(
         &mut self,
         reader: &Reader<R>,
         directory: &Inode,
         name: &[u8],
     ) -> Result<Option<Ino>, ReadError> {
         let ino = directory.ino;
-        let large = self.large.as_ref().filter(|(kept, _)| *kept == ino);
-        if let Some(entries) = self.kept.get(&ino).or(large.map(|(_, entries)| entries)) {
-            return Ok(find(entries, name));
+        let large = self.large.as_ref().filter(|(large, _)| *large == ino);
+        if let Some(entries) = self.small.get(&ino).or(large.map(|(_, entries)| entries)) {
+            return Ok(find_entry(entries, name));
         }
         let entries = reader.read_dir(directory)?;
-        let child = find(&entries, name);
-        if self.entry_count + entries.len() <= MAX_KEPT_ENTRIES {
+        let child = find_entry(&entries, name);
+        if self.entry_count + entries.len() <= MAX_CACHED_ENTRIES {
             self.entry_count += entries.len();
-            self.kept.insert(ino, entries);
+            self.small.insert(ino, entries);
         } else {
             self.large = Some((ino, entries));
         }
@@ -247,7 +252,7 @@ impl Directories {
     }
 }
 
-fn find(entries: &[DirEntry], name: &[u8]) -> Option<Ino> {
+fn find_entry(entries: &[DirEntry], name: &[u8]) -> Option<Ino> {
     let index = entries.binary_search_by(|entry| entry.name[..].cmp(name));
     index.ok().map(|index| entries[index].ino)
 }

@@ -1,80 +1,80 @@
-//! Which part of a file system an error or a finding is about.
+//! [`Structure`]: the part of a file system that an error or a finding is about.
 
 use std::fmt;
 
-/// A structure of a file system, and which one of its kind. Blocks count from the start of the image, in the file system's
-/// block size.
+/// Structure of a file system. Block numbers count from the start of the image, in blocks of the
+/// file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Structure {
-    /// The superblock.
+    /// Primary superblock.
     Superblock,
-    /// The backup of the superblock in a group.
+    /// Backup of the superblock in a group.
     SuperblockBackup {
         /// Number of the group.
         group: u32,
     },
-    /// The descriptor of a group.
+    /// Descriptor of a group.
     GroupDescriptor {
         /// Number of the group.
         group: u32,
     },
-    /// The backup of all descriptors in a group.
+    /// Backup of all group descriptors in a group.
     DescriptorsBackup {
         /// Number of the group.
         group: u32,
     },
-    /// The bitmap of the blocks of a group.
+    /// Block bitmap of a group.
     BlockBitmap {
         /// Number of the group.
         group: u32,
     },
-    /// The bitmap of the inodes of a group.
+    /// Inode bitmap of a group.
     InodeBitmap {
         /// Number of the group.
         group: u32,
     },
-    /// An inode.
+    /// Inode.
     Inode {
-        /// Its number.
+        /// Number of the inode.
         ino: u32,
     },
-    /// A block of an inode's extent tree, or of its block map.
+    /// Block of an inode's extent tree or block map.
     ExtentNode {
         /// Number of the inode.
         ino: u32,
         /// Number of the block.
         block: u64,
     },
-    /// A block of a directory's entries.
+    /// Block of a directory's entries.
     DirectoryBlock {
         /// Number of the directory's inode.
         ino: u32,
         /// Number of the block.
         block: u64,
     },
-    /// A block of a directory's index.
+    /// Block of a directory's index.
     IndexNode {
         /// Number of the directory's inode.
         ino: u32,
         /// Number of the block.
         block: u64,
     },
-    /// A block of extended attributes.
+    /// Block of extended attributes.
     XattrBlock {
-        /// Number of an inode that has them.
+        /// Number of an inode with these attributes.
         ino: u32,
         /// Number of the block.
         block: u64,
     },
-    /// The value of an extended attribute that has an inode of its own.
+    /// Value of an extended attribute in an inode of its own.
     XattrValue {
-        /// Number of the value's inode.
+        /// Number of the inode that holds the value.
         ino: u32,
     },
-    /// The superblock of the journal.
+    /// Superblock of the journal.
     Journal,
-    /// A block of the journal.
+    /// Block of the journal.
     JournalBlock {
         /// Number of the block in the journal.
         block: u32,
@@ -85,9 +85,9 @@ impl fmt::Display for Structure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Superblock => write!(f, "the superblock"),
-            Self::SuperblockBackup { group } => write!(f, "the copy of the superblock in group {group}"),
+            Self::SuperblockBackup { group } => write!(f, "the backup of the superblock in group {group}"),
             Self::GroupDescriptor { group } => write!(f, "the descriptor of group {group}"),
-            Self::DescriptorsBackup { group } => write!(f, "the copy of the descriptors in group {group}"),
+            Self::DescriptorsBackup { group } => write!(f, "the backup of the group descriptors in group {group}"),
             Self::BlockBitmap { group } => write!(f, "the block bitmap of group {group}"),
             Self::InodeBitmap { group } => write!(f, "the inode bitmap of group {group}"),
             Self::Inode { ino } => write!(f, "inode {ino}"),
@@ -95,7 +95,7 @@ impl fmt::Display for Structure {
             Self::DirectoryBlock { ino, block } => write!(f, "the entries of directory {ino} in block {block}"),
             Self::IndexNode { ino, block } => write!(f, "the index of directory {ino} in block {block}"),
             Self::XattrBlock { ino, block } => write!(f, "the attributes of inode {ino} in block {block}"),
-            Self::XattrValue { ino } => write!(f, "the value of an attribute in inode {ino}"),
+            Self::XattrValue { ino } => write!(f, "the attribute value in inode {ino}"),
             Self::Journal => write!(f, "the superblock of the journal"),
             Self::JournalBlock { block } => write!(f, "block {block} of the journal"),
         }
@@ -125,42 +125,42 @@ impl Structure {
     }
 }
 
-/// A kind of [`Structure`].
+/// Kind of a [`Structure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StructureKind {
-    /// The superblock.
+    /// Primary superblock.
     Superblock,
-    /// A backup of the superblock.
+    /// Backup of the superblock.
     SuperblockBackup,
-    /// The descriptor of a group.
+    /// Descriptor of a group.
     GroupDescriptor,
-    /// A backup of all descriptors.
+    /// Backup of all group descriptors.
     DescriptorsBackup,
-    /// The bitmap of the blocks of a group.
+    /// Block bitmap of a group.
     BlockBitmap,
-    /// The bitmap of the inodes of a group.
+    /// Inode bitmap of a group.
     InodeBitmap,
-    /// An inode.
+    /// Inode.
     Inode,
-    /// A block of an inode's extent tree, or of its block map.
+    /// Block of an inode's extent tree or block map.
     ExtentNode,
-    /// A block of a directory's entries.
+    /// Block of a directory's entries.
     DirectoryBlock,
-    /// A block of a directory's index.
+    /// Block of a directory's index.
     IndexNode,
-    /// A block of extended attributes.
+    /// Block of extended attributes.
     XattrBlock,
-    /// The value of an extended attribute that has an inode of its own.
+    /// Value of an extended attribute in an inode of its own.
     XattrValue,
-    /// The superblock of the journal.
+    /// Superblock of the journal.
     Journal,
-    /// A block of the journal.
+    /// Block of the journal.
     JournalBlock,
 }
 
 impl StructureKind {
-    /// Returns the name of the kind: lowercase words with underscores between.
+    /// Returns the name of the kind: lowercase words with underscores between them.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

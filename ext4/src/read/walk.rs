@@ -1,4 +1,4 @@
-//! [`Walk`]: all names of an image, one after the other.
+//! [`Walk`]: iterates over all names of an image.
 
 use std::collections::BTreeSet;
 use std::vec;
@@ -8,35 +8,35 @@ use super::{DirEntry, Inode, ReadError, Reader};
 use crate::read_at::ReadAt;
 use crate::units::Ino;
 
-/// All names of an image with their inodes, directories before what is in them, each ordered by the
-/// bytes of its names. Made by [`Reader::walk`].
+/// Iterator over all names of an image with their inodes. A directory comes before its entries,
+/// which are ordered by the bytes of their names. Made by [`Reader::walk`].
 ///
-/// An error stands for the name or the directory that cannot be read; the walk goes on without it.
+/// If a name or a directory cannot be read, the walk returns an error in its place and continues.
 #[derive(Debug)]
 pub struct Walk<'a, R> {
     reader: &'a Reader<R>,
-    /// Path of the directory that is read, from `/` on; that of the root is empty.
+    /// Path of the current directory, from `/` on. The path of the root is empty here.
     path: Vec<u8>,
-    /// Directories from the root down: the length of the path to each, and entries that are left.
-    open: Vec<(usize, vec::IntoIter<DirEntry>)>,
-    /// A directory that was returned, and is to be read before its siblings.
-    next: Option<Inode>,
+    /// Open directories from the root down: the length of the path, and the remaining entries.
+    stack: Vec<(usize, vec::IntoIter<DirEntry>)>,
+    /// A directory that was returned, to be read before its siblings.
+    pending: Option<Inode>,
     begun: bool,
     seen: BTreeSet<Ino>,
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Walks through the whole tree, from the root directory `/` on.
+    /// Walks the whole tree, from the root directory on.
     ///
-    /// Items are absolute paths and inodes. A directory that is in two places, or in itself, is an
-    /// error the second time.
+    /// Items are absolute paths and inodes. The second occurrence of a directory, in another
+    /// directory or in itself, is an error.
     #[must_use]
     pub fn walk(&self) -> Walk<'_, R> {
         Walk {
             reader: self,
             path: Vec::new(),
-            open: Vec::new(),
-            next: None,
+            stack: Vec::new(),
+            pending: None,
             begun: false,
             seen: BTreeSet::new(),
         }
@@ -44,16 +44,16 @@ impl<R: ReadAt> Reader<R> {
 }
 
 impl<R: ReadAt> Walk<'_, R> {
-    /// Returns an inode, and notes a directory to go into.
-    fn found(&mut self, inode: Inode) -> Result<Inode, ReadError> {
+    /// Returns `inode`. If it is a directory, makes it the next one to read.
+    fn note_directory(&mut self, inode: Inode) -> Result<Inode, ReadError> {
         if inode.is_directory() {
             if !self.seen.insert(inode.ino) {
-                return Err(inode.damaged("it is a directory in two places"));
+                return Err(inode.damaged("it is a directory with two names"));
             }
             if self.path.len() > MAX_PATH_LEN {
-                return Err(inode.damaged("the path to it is too long"));
+                return Err(inode.damaged("its path is too long"));
             }
-            self.next = Some(inode.clone());
+            self.pending = Some(inode.clone());
         }
         Ok(inode)
     }
@@ -65,24 +65,27 @@ impl<R: ReadAt> Iterator for Walk<'_, R> {
     fn next(&mut self) -> Option<Self::Item> {
         if !self.begun {
             self.begun = true;
-            let root = self.reader.root().and_then(|root| self.found(root));
+            let root = self.reader.root().and_then(|root| self.note_directory(root));
             return Some(root.map(|root| (b"/".to_vec(), root)));
         }
-        if let Some(directory) = self.next.take() {
+        if let Some(directory) = self.pending.take() {
             match self.reader.read_dir(&directory) {
-                Ok(entries) => self.open.push((self.path.len(), entries.into_iter())),
+                Ok(entries) => self.stack.push((self.path.len(), entries.into_iter())),
                 Err(error) => return Some(Err(error)),
             }
         }
-        while let Some((len, entries)) = self.open.last_mut() {
+        while let Some((len, entries)) = self.stack.last_mut() {
             self.path.truncate(*len);
             let Some(entry) = entries.next() else {
-                self.open.pop();
+                self.stack.pop();
                 continue;
             };
             self.path.push(b'/');
             self.path.extend(&entry.name);
-            let inode = self.reader.inode(entry.ino).and_then(|inode| self.found(inode));
+            let inode = self
+                .reader
+                .inode(entry.ino)
+                .and_then(|inode| self.note_directory(inode));
             return Some(inode.map(|inode| (self.path.clone(), inode)));
         }
         None

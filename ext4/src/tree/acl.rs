@@ -1,4 +1,4 @@
-//! POSIX ACLs as values of extended attributes.
+//! [`Acl`]: POSIX ACLs as values of extended attributes.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -7,7 +7,7 @@ use std::fmt;
 use crate::disk::acl;
 pub use crate::disk::acl::AclTag;
 
-/// A POSIX ACL: permissions of named users and groups, besides those in the mode of an inode.
+/// A POSIX ACL: permissions of named users and groups, in addition to the mode of an inode.
 ///
 /// Permissions are the bits `rwx` of a mode, 0 to 7; higher bits are ignored.
 ///
@@ -18,12 +18,12 @@ pub use crate::disk::acl::AclTag;
 /// let mut acl = Acl::new(metadata.mode);
 /// acl.set_user(1000, 0o4).set_group(50, 0o6);
 /// metadata.mode = acl.mode(metadata.mode);
-/// assert_eq!(metadata.mode, 0o660, "the mask takes the place of the group");
+/// assert_eq!(metadata.mode, 0o660, "the mask replaces the group");
 /// metadata.xattrs.set(Acl::ACCESS, &acl.encode())?;
 /// # Ok::<(), ext4::TreeError>(())
 /// ```
 ///
-/// [`Acl::decode`] reads one, such as that of a file in an image:
+/// [`Acl::decode`] parses an ACL, such as that of a file in an image:
 ///
 /// ```
 /// use ext4::read::Follow;
@@ -46,7 +46,8 @@ pub use crate::disk::acl::AclTag;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Two ACLs are equal if their [entries](Acl::entries) are: a mask counts as if it had been set.
+/// Two ACLs are equal if their [entries](Acl::entries) are equal, so a computed mask equals one
+/// that was set.
 #[derive(Clone, Debug)]
 pub struct Acl {
     owner: u16,
@@ -58,12 +59,12 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// The extended attribute of the ACL that decides on access.
+    /// Extended attribute with the ACL that controls access.
     pub const ACCESS: &[u8] = b"system.posix_acl_access";
-    /// The extended attribute of a directory whose ACL new files in it get.
+    /// Extended attribute of a directory with the ACL that new files in it inherit.
     pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 
-    /// An ACL with the permissions of a mode, for the owner, the group and others.
+    /// Creates an ACL with the permissions of a mode, for the owner, the group and others.
     #[must_use]
     pub fn new(mode: u16) -> Self {
         Self {
@@ -76,40 +77,42 @@ impl Acl {
         }
     }
 
-    /// Sets the permissions of a user. The user 4,294,967,295 is none, and makes the ACL invalid.
+    /// Sets the permissions of a user. The user ID 4,294,967,295 is reserved, and makes the ACL
+    /// invalid.
     pub fn set_user(&mut self, uid: u32, permissions: u16) -> &mut Self {
         self.users.insert(uid, permissions & 0o7);
         self
     }
 
-    /// Sets the permissions of a group. The group 4,294,967,295 is none, and makes the ACL invalid.
+    /// Sets the permissions of a group. The group ID 4,294,967,295 is reserved, and makes the ACL
+    /// invalid.
     pub fn set_group(&mut self, gid: u32, permissions: u16) -> &mut Self {
         self.groups.insert(gid, permissions & 0o7);
         self
     }
 
-    /// Sets the limit on what named users and all groups can do. Without, it is all that they are
-    /// given.
+    /// Sets the mask, which limits the permissions of named users and of all groups. By default,
+    /// it is the union of their permissions.
     pub fn set_mask(&mut self, permissions: u16) -> &mut Self {
         self.mask = Some(permissions & 0o7);
         self
     }
 
-    /// Returns a mode with the permissions of this ACL, as the kernel sets it: where there is a
-    /// mask, it takes the place of the group.
+    /// Returns `mode` with the permissions of this ACL, as the kernel sets it: a mask replaces the
+    /// permissions of the group.
     #[must_use]
     pub fn mode(&self, mode: u16) -> u16 {
         let group = self.mask().unwrap_or(self.owning_group);
         mode & !0o777 | self.owner << 6 | group << 3 | self.other
     }
 
-    /// Reads a value of [`Acl::ACCESS`] or [`Acl::DEFAULT`], in the form of the system calls.
+    /// Parses a value of [`Acl::ACCESS`] or [`Acl::DEFAULT`], in the format of the system calls.
     ///
     /// # Errors
     ///
-    /// [`AclError`] for what the kernel would refuse to set, for an ACL without entries, by which
-    /// it removes what there is, and for one that names a user or a group twice, which the kernel
-    /// takes and `acl_check` of libacl does not.
+    /// [`AclError`] if the kernel refuses to set the value, if the ACL has no entries, with which
+    /// the kernel removes the ACL, and if a user or group occurs twice, which the kernel accepts
+    /// and `acl_check` of libacl does not.
     pub fn decode(value: &[u8]) -> Result<Self, AclError> {
         let mut acl = Self::new(0);
         for (tag, permissions) in acl::decode(value).map_err(|reason| AclError { reason })? {
@@ -138,8 +141,8 @@ impl Acl {
         Ok(acl)
     }
 
-    /// Iterates over all entries, the mask included where there is one, in the order of their tags
-    /// and identifiers. Each has its permissions, the bits `rwx` of a mode.
+    /// Iterates over all entries with their permissions (the bits `rwx` of a mode), including the
+    /// mask if the ACL has one, ordered by tag and identifier.
     pub fn entries(&self) -> impl Iterator<Item = (AclTag, u16)> {
         let users = self
             .users
@@ -158,7 +161,8 @@ impl Acl {
             .chain([(AclTag::Other, self.other)])
     }
 
-    /// Returns the value of [`Acl::ACCESS`] and [`Acl::DEFAULT`], in the form of the system calls.
+    /// Returns the value of [`Acl::ACCESS`] or [`Acl::DEFAULT`], in the format of the system
+    /// calls.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         acl::encode(self.entries())
@@ -181,7 +185,7 @@ impl PartialEq for Acl {
 
 impl Eq for Acl {}
 
-/// In the short form of getfacl(1): `user::rw-,user:1001:r--,group::r--,mask::r--,other::---`.
+/// Prints the short form of getfacl(1): `user::rw-,user:1001:r--,group::r--,mask::r--,other::---`.
 impl fmt::Display for Acl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (tag, permissions)) in self.entries().enumerate() {
@@ -205,7 +209,7 @@ impl fmt::Display for Acl {
     }
 }
 
-/// A value of an extended attribute that is not a POSIX ACL.
+/// A value of an extended attribute is not a POSIX ACL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AclError {
     reason: &'static str,
@@ -228,7 +232,7 @@ mod tests {
     use super::*;
     use crate::disk::acl::to_disk;
 
-    /// Any ACL that is valid.
+    /// Any valid ACL.
     fn acls() -> impl Strategy<Value = Acl> {
         let named = || btree_map(0..u32::MAX, 0..8_u16, 0..4);
         (any::<u16>(), named(), named(), option::of(0..8_u16)).prop_map(|(mode, users, groups, mask)| Acl {
@@ -241,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_acl_that_was_encoded_is_decoded(acl in acls()) {
+        fn encoded_acls_are_decoded(acl in acls()) {
             let decoded = Acl::decode(&acl.encode());
             prop_assert_eq!(decoded.as_ref(), Ok(&acl));
             prop_assert_eq!(decoded.map(|decoded| decoded.to_string()), Ok(acl.to_string()));
@@ -249,7 +253,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_decoded_is_what_the_disk_takes(value in prop::collection::vec(any::<u8>(), 0..60), acl in acls(), at in any::<usize>()) {
+        fn decode_accepts_what_the_disk_format_accepts(value in prop::collection::vec(any::<u8>(), 0..60), acl in acls(), at in any::<usize>()) {
             let mut damaged = acl.encode();
             let at = at % damaged.len();
             damaged[at] ^= 1 << (at % 8);
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn acls_of_any_content_are_those_that_the_kernel_takes() {
+    fn modes_and_lengths_are_those_of_the_kernel() {
         let mut named = Acl::new(0o4751);
         named.set_group(50, 0o2).set_user(1000, 0o4).set_user(5, 0o17);
         let mut masked = named.clone();

@@ -1,52 +1,52 @@
-//! Changes that no tree can take.
+//! [`TreeError`]: changes that a POSIX tree does not allow.
 
 use std::error::Error;
 use std::fmt;
 
 use super::{InodeId, MAX_LINKS};
 
-/// A change that no POSIX tree can take.
+/// A change that a POSIX tree does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// A name of 0 or more than 255 bytes, `.`, `..`, or one that holds `/` or NUL.
+    /// A name has 0 or more than 255 bytes, is `.` or `..`, or contains `/` or NUL.
     InvalidName {
         /// The name as given.
         name: Vec<u8>,
     },
-    /// An inode that was removed, or that belongs to another tree.
+    /// An inode was removed, or belongs to another tree.
     NoSuchInode {
         /// The identifier as given.
         id: InodeId,
     },
-    /// An entry was looked up or put into an inode that is no directory.
+    /// The inode is not a directory, and an entry was to be found or created in it.
     NotADirectory,
-    /// The directory has an entry of that name already.
+    /// The directory already has an entry of this name.
     AlreadyExists,
-    /// The directory has no entry of that name.
+    /// The directory has no entry of this name.
     NotFound,
-    /// A hard link to a directory.
+    /// A directory cannot have hard links.
     LinkToDirectory,
-    /// More hard links than an inode can count.
+    /// A file has [`MAX_LINKS`] hard links already.
     TooManyLinks,
-    /// A symlink target of 0 or more than 4,095 bytes, or with a NUL.
+    /// A symlink target has 0 or more than 4,095 bytes, or contains a NUL.
     InvalidTarget {
         /// Length of the target in bytes.
         len: usize,
     },
-    /// A device number beyond 12 bits of major or 20 bits of minor.
+    /// A device number has a major number of more than 12 bits, or a minor number of more than 20.
     InvalidDevice {
         /// The major number.
         major: u32,
         /// The minor number.
         minor: u32,
     },
-    /// An extended attribute's name of 0 or more than 255 bytes after its namespace, or with a NUL.
+    /// The name of an extended attribute has 0 or more than 255 bytes, or contains a NUL.
     InvalidXattrName {
         /// The whole name as given.
         name: Vec<u8>,
     },
-    /// More inodes than ext4 can number.
+    /// The tree has more inodes than ext4 can number.
     TooManyInodes,
 }
 
@@ -55,26 +55,26 @@ impl fmt::Display for TreeError {
         match self {
             Self::InvalidName { name } => write!(
                 f,
-                "{:?} is no name: a name has 1 to 255 bytes, no '/' and no NUL, and is not '.' or '..'",
+                "{:?} is not a valid name: a name has 1 to 255 bytes, no '/' and no NUL, and is not '.' or '..'",
                 String::from_utf8_lossy(name)
             ),
             Self::NoSuchInode { .. } => f.write_str("the inode was removed, or belongs to another tree"),
             Self::NotADirectory => f.write_str("not a directory"),
-            Self::AlreadyExists => f.write_str("the name exists already"),
-            Self::NotFound => f.write_str("no such name"),
+            Self::AlreadyExists => f.write_str("the name already exists"),
+            Self::NotFound => f.write_str("name not found"),
             Self::LinkToDirectory => f.write_str("a directory cannot have hard links"),
             Self::TooManyLinks => write!(f, "more than {MAX_LINKS} hard links to one file"),
             Self::InvalidTarget { len } => write!(
                 f,
-                "a symlink target of {len} bytes: it must have 1 to 4095 bytes and no NUL"
+                "invalid symlink target of {len} bytes: it must have 1 to 4095 bytes and no NUL"
             ),
             Self::InvalidDevice { major, minor } => write!(
                 f,
-                "device {major}:{minor}: a major number goes to 4095, a minor number to 1048575"
+                "invalid device {major}:{minor}: the largest major number is 4095, the largest minor number 1048575"
             ),
             Self::InvalidXattrName { name } => write!(
                 f,
-                "{:?} is no name of an extended attribute",
+                "{:?} is not a valid name of an extended attribute: it must have 1 to 255 bytes and no NUL",
                 String::from_utf8_lossy(name)
             ),
             Self::TooManyInodes => f.write_str("more than 4294967295 inodes"),

@@ -1,11 +1,11 @@
-//! Metadata of an inode: mode, owner, times and extended attributes.
+//! [`Metadata`] of an inode: mode, owner, times and extended attributes.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{MAX_NAME_LEN, TreeError};
 
-/// A point in time that an inode can hold: nanoseconds from 1901-12-13 to 2446-05-10.
+/// A point in time that an inode can store: nanoseconds from 1901-12-13 to 2446-05-10.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     seconds: i64,
@@ -13,33 +13,34 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// The earliest: 1901-12-13 20:45:52 UTC.
+    /// The earliest time: 1901-12-13 20:45:52 UTC.
     pub const MIN: Self = Self {
         seconds: -(1 << 31),
         nanoseconds: 0,
     };
-    /// The latest: 2446-05-10 22:38:55.999999999 UTC.
+    /// The latest time: 2446-05-10 22:38:55.999999999 UTC.
     pub const MAX: Self = Self {
         seconds: (3 << 32) + (1 << 31) - 1,
         nanoseconds: 999_999_999,
     };
 
-    /// Seconds since 1970 and nanoseconds after them (0 to 999,999,999; what exceeds that is cut
-    /// off), moved to [`Timestamp::MIN`] or [`Timestamp::MAX`] if it lies outside, as the kernel
-    /// does when a time is set.
+    /// Creates a time from seconds since 1970 and nanoseconds after them.
+    ///
+    /// Nanoseconds are capped at 999,999,999. A time outside of the range becomes
+    /// [`Timestamp::MIN`] or [`Timestamp::MAX`], as when the kernel sets a time.
     #[must_use]
     pub fn saturating(seconds: i64, nanoseconds: u32) -> Self {
         let nanoseconds = nanoseconds.min(999_999_999);
         Self { seconds, nanoseconds }.clamp(Self::MIN, Self::MAX)
     }
 
-    /// Seconds since 1970, rounded down.
+    /// Returns the seconds since 1970, rounded down.
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.seconds
     }
 
-    /// Nanoseconds after the second, 0 to 999,999,999.
+    /// Returns the nanoseconds after the second, 0 to 999,999,999.
     #[must_use]
     pub fn nanoseconds(self) -> u32 {
         self.nanoseconds
@@ -47,7 +48,7 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Moves a time outside of the range to [`Timestamp::MIN`] or [`Timestamp::MAX`].
+    /// A time outside of the range becomes [`Timestamp::MIN`] or [`Timestamp::MAX`].
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => {
@@ -66,27 +67,27 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// All that an inode says of itself besides its kind and content.
+/// Metadata of an inode: everything except its kind and content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Permission, setuid, setgid and sticky bits; others are ignored.
+    /// Permission, setuid, setgid and sticky bits. Other bits are ignored.
     pub mode: u16,
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group ID.
     pub gid: u32,
-    /// Last access (`atime`).
+    /// Time of the last access (`atime`).
     pub accessed: Timestamp,
-    /// Last change of the content (`mtime`); also written as the time of creation.
+    /// Time of the last change of the content (`mtime`), also written as the time of creation.
     pub modified: Timestamp,
-    /// Last change of the inode (`ctime`).
+    /// Time of the last change of the inode (`ctime`).
     pub changed: Timestamp,
     /// Extended attributes.
     pub xattrs: Xattrs,
 }
 
 impl Metadata {
-    /// Metadata of root's, at the epoch, without extended attributes.
+    /// Returns metadata of root, at the epoch, without extended attributes.
     #[must_use]
     pub fn new(mode: u16) -> Self {
         Self {
@@ -96,12 +97,11 @@ impl Metadata {
     }
 }
 
-/// Extended attributes by their whole name, such as `user.note` or `security.capability`.
+/// Extended attributes by their full names, such as `user.note` or `security.capability`.
 ///
-/// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the form that the
-/// `getxattr` system call shows, and that [`Acl::encode`](crate::Acl::encode) returns. A name
-/// outside the namespaces of Linux is stored as it is, if the inode has room; Linux does not show
-/// it.
+/// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the format of the
+/// `getxattr` system call, which [`Acl::encode`](crate::Acl::encode) produces. A name outside of
+/// the namespaces of Linux is stored if it fits in the inode; Linux does not list it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);
 
@@ -110,7 +110,7 @@ impl Xattrs {
     ///
     /// # Errors
     ///
-    /// [`TreeError::InvalidXattrName`] for a name of 0 or more than 255 bytes, or one with a NUL.
+    /// [`TreeError::InvalidXattrName`] for a name of 0 or more than 255 bytes, or with a NUL.
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), TreeError> {
         if name.is_empty() || name.len() > MAX_NAME_LEN || name.contains(&0) {
             return Err(TreeError::InvalidXattrName { name: name.to_vec() });
@@ -119,23 +119,23 @@ impl Xattrs {
         Ok(())
     }
 
-    /// Value of an attribute.
+    /// Returns the value of an attribute.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.0.get(name).map(|value| &**value)
     }
 
-    /// Removes an attribute and says whether there was one.
+    /// Removes an attribute. Returns whether it existed.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         self.0.remove(name).is_some()
     }
 
-    /// Names and values, ordered by name.
+    /// Iterates over names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Returns whether there is none.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

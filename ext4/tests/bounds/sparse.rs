@@ -1,4 +1,4 @@
-//! Images in memory that are mostly holes, and of which no more may be read than is allowed.
+//! Sparse images in memory, with a limit on the bytes that may be read.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -6,28 +6,28 @@ use std::io;
 
 use ext4::{Output, ReadAt};
 
-/// Bytes that are kept together.
-const PIECE: usize = 4096;
+/// Unit of allocation, in bytes.
+const PAGE_LEN: usize = 4096;
 
-/// An image of which only what was written takes memory.
+/// An image that allocates memory only for what is written.
 #[derive(Clone, Default)]
-pub(crate) struct Sparse {
-    /// By number.
-    pieces: BTreeMap<u64, Vec<u8>>,
+pub(crate) struct SparseImage {
+    /// Contents by page number.
+    pages: BTreeMap<u64, Vec<u8>>,
     pub(crate) len: u64,
     /// Bytes that may still be read.
-    left: Cell<u64>,
+    budget: Cell<u64>,
 }
 
-impl Sparse {
-    /// Bytes that were ever written.
-    pub(crate) fn written(&self) -> u64 {
-        (self.pieces.len() * PIECE) as u64
+impl SparseImage {
+    /// Returns the bytes allocated for what was written.
+    pub(crate) fn written_len(&self) -> u64 {
+        (self.pages.len() * PAGE_LEN) as u64
     }
 
-    /// Lets so many bytes be read, and panics at more.
-    pub(crate) fn limited(self, bytes: u64) -> Self {
-        self.left.set(bytes);
+    /// Allows `bytes` bytes to be read. Reading more panics.
+    pub(crate) fn with_read_budget(self, bytes: u64) -> Self {
+        self.budget.set(bytes);
         self
     }
 
@@ -35,10 +35,10 @@ impl Sparse {
         let mut bytes = vec![0; len];
         let mut done = 0;
         while done < len {
-            let (number, within) = place(at + done as u64);
-            let count = (PIECE - within).min(len - done);
-            if let Some(piece) = self.pieces.get(&number) {
-                bytes[done..done + count].copy_from_slice(&piece[within..within + count]);
+            let (number, within) = locate(at + done as u64);
+            let count = (PAGE_LEN - within).min(len - done);
+            if let Some(page) = self.pages.get(&number) {
+                bytes[done..done + count].copy_from_slice(&page[within..within + count]);
             }
             done += count;
         }
@@ -49,10 +49,10 @@ impl Sparse {
         self.len = self.len.max(at + bytes.len() as u64);
         let mut done = 0;
         while done < bytes.len() {
-            let (number, within) = place(at + done as u64);
-            let count = (PIECE - within).min(bytes.len() - done);
-            let piece = self.pieces.entry(number).or_insert_with(|| vec![0; PIECE]);
-            piece[within..within + count].copy_from_slice(&bytes[done..done + count]);
+            let (number, within) = locate(at + done as u64);
+            let count = (PAGE_LEN - within).min(bytes.len() - done);
+            let page = self.pages.entry(number).or_insert_with(|| vec![0; PAGE_LEN]);
+            page[within..within + count].copy_from_slice(&bytes[done..done + count]);
             done += count;
         }
     }
@@ -62,13 +62,13 @@ impl Sparse {
     }
 }
 
-/// The number of the piece that a byte is in, and where in it.
-fn place(at: u64) -> (u64, usize) {
-    let within = usize::try_from(at % PIECE as u64).expect("less than a piece");
-    (at / PIECE as u64, within)
+/// Returns the number of the page that contains a byte, and the offset in the page.
+fn locate(at: u64) -> (u64, usize) {
+    let within = usize::try_from(at % PAGE_LEN as u64).expect("less than a page");
+    (at / PAGE_LEN as u64, within)
 }
 
-impl Output for Sparse {
+impl Output for SparseImage {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         buffer.copy_from_slice(&self.get(offset, buffer.len()));
         Ok(())
@@ -80,7 +80,7 @@ impl Output for Sparse {
     }
 
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        // Here only what was written is ever cleared, and little of it.
+        // In these tests, only written ranges are discarded, and they are small.
         self.put(offset, &vec![0; usize::try_from(len).expect("a part of memory")]);
         Ok(())
     }
@@ -91,11 +91,11 @@ impl Output for Sparse {
     }
 }
 
-impl ReadAt for Sparse {
+impl ReadAt for SparseImage {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let count = self.len.saturating_sub(offset).min(buffer.len() as u64);
-        let left = self.left.get().checked_sub(count).expect("no more is read than may be");
-        self.left.set(left);
+        let left = self.budget.get().checked_sub(count).expect("the read budget suffices");
+        self.budget.set(left);
         if count < buffer.len() as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

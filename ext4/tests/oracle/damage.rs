@@ -1,4 +1,4 @@
-//! Damaged images: what e2fsck finds in them, [`ext4::check()`] finds too.
+//! Damaged images: [`ext4::check()`] finds a problem wherever e2fsck does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,13 +9,13 @@ use std::path::Path;
 
 use ext4::{BlockSize, Fit, Journal, Reader, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
-use support::skip::say;
+use support::skip::print_uncaptured;
 use support::tools;
 
-/// Images of ours: what they hold beside the default.
-fn ours() -> Vec<Setup> {
+/// Setups for images of the crate.
+fn our_setups() -> Vec<Setup> {
     let small = |name, change: fn(&mut ext4::Options)| {
         Setup::small(name, |options| {
             options.size = Size::Fit(Fit {
@@ -41,7 +41,7 @@ fn ours() -> Vec<Setup> {
     ]
 }
 
-/// Features of mke2fs, with checksums of each kind.
+/// Features of images of mke2fs, with checksums of each kind.
 const FEATURES: [&str; 6] = [
     "metadata_csum",
     "metadata_csum_seed,inline_data",
@@ -51,8 +51,9 @@ const FEATURES: [&str; 6] = [
     "^has_journal,^resize_inode,^metadata_csum",
 ];
 
-/// Makes an image by mke2fs: directories, files of up to 22 blocks, links of all kinds, and names enough for an index.
-fn by_mke2fs(image: &Path, features: &str) {
+/// Makes an image with mke2fs: directories, files of up to 25 KiB, links of all kinds, and enough
+/// names for an index.
+fn make_with_mke2fs(image: &Path, features: &str) {
     let tree = tempfile::tempdir().unwrap();
     for directory in 0..8 {
         let directory = tree.path().join(format!("directory-{directory}"));
@@ -76,8 +77,8 @@ fn by_mke2fs(image: &Path, features: &str) {
         "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "512", "-O", features, "-d",
     ];
     arguments.push(tree.path().to_str().unwrap());
-    tools::print("mke2fs", &arguments, image);
-    // An index, which mke2fs does not make.
+    tools::stdout("mke2fs", &arguments, image);
+    // Adds the index, which mke2fs does not make.
     let ordered = tools::run("e2fsck", &["-fyD"], image);
     assert!(
         ordered.status.code().is_some_and(|code| code <= 1),
@@ -86,7 +87,7 @@ fn by_mke2fs(image: &Path, features: &str) {
     );
 }
 
-/// A sequence of numbers that looks random (`SplitMix64`).
+/// Pseudorandom number generator (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
@@ -102,20 +103,20 @@ impl Random {
     }
 }
 
-/// What was found by whom.
+/// Counts of images in which both, neither or one of e2fsck and [`ext4::check()`] found a problem.
 #[derive(Default)]
 struct Tally {
     both: u32,
     neither: u32,
-    /// Only by e2fsck: the seed, and what it says.
+    /// Found by e2fsck alone: the damage, and e2fsck's output.
     missed: Vec<String>,
-    /// Only by us, by the kind of the first structure, and its problem.
+    /// Found by the check alone: counts by the first structure and problem.
     ours: BTreeMap<String, u32>,
 }
 
 impl Tally {
     fn add(&mut self, image: &Path, what: &str) {
-        let theirs = tools::e2fsck_fault(image);
+        let theirs = tools::e2fsck_errors(image);
         let found = ext4::check(File::open(image).unwrap());
         found.iter().for_each(support::check::assert_distinct);
         let first = match &found {
@@ -128,23 +129,23 @@ impl Tally {
         match (theirs, first) {
             (Some(_), Some(_)) => self.both += 1,
             (None, None) => self.neither += 1,
-            (Some(complaint), None) => self.missed.push(format!("{what}: {complaint}")),
+            (Some(problems), None) => self.missed.push(format!("{what}: {problems}")),
             (None, Some(first)) => {
                 *self.ours.entry(first).or_default() += 1;
             }
         }
     }
 
-    fn say(&self) -> String {
+    fn summary(&self) -> String {
         let ours: u32 = self.ours.values().sum();
         let mut text = format!(
-            "both {}, neither {}, only e2fsck {}, only we {ours}\n",
+            "both {}, neither {}, only e2fsck {}, only ext4::check {ours}\n",
             self.both,
             self.neither,
             self.missed.len()
         );
         for (kind, count) in &self.ours {
-            writeln!(text, "  only we, {count} times: {kind}").unwrap();
+            writeln!(text, "  only ext4::check, {count} times: {kind}").unwrap();
         }
         for missed in &self.missed {
             writeln!(text, "  only e2fsck: {missed}").unwrap();
@@ -153,10 +154,10 @@ impl Tally {
     }
 }
 
-/// Damages an image, lets both judge it, and mends it again, for each seed.
-fn damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) {
+/// For each seed, damages an image, runs both on it, and restores it.
+fn tally_damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) {
     let bytes = fs::read(image).unwrap();
-    // What is neither one byte alone nor text: metadata, and little content.
+    // Blocks that are neither uniform nor text: metadata, and little content.
     let is_text = |byte: &u8| matches!(byte, b'\n' | b' '..=b'~') || !byte.is_ascii();
     let blocks = bytes
         .chunks(1024)
@@ -166,7 +167,7 @@ fn damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) {
     let file = File::options().write(true).open(image).unwrap();
     for seed in seeds {
         let mut random = Random(seed);
-        let mut places = Vec::new();
+        let mut offsets = Vec::new();
         for _ in 0..=seed % 3 / 2 {
             let at = match seed % 8 {
                 0 => random.below(bytes.len()),
@@ -178,92 +179,96 @@ fn damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) {
                 2 => 0xFF,
                 _ => u8::try_from(random.below(256)).unwrap(),
             };
-            places.push(at);
+            offsets.push(at);
             file.write_all_at(&[value], at as u64).unwrap();
         }
-        tally.add(image, &format!("{name}, seed {seed}, bytes {places:x?}"));
-        for at in places {
+        tally.add(image, &format!("{name}, seed {seed}, bytes {offsets:x?}"));
+        for at in offsets {
             file.write_all_at(&[bytes[at]], at as u64).unwrap();
         }
     }
 }
 
-/// The seeds for each image: few, or those that `DAMAGE_SEEDS=from..to` says.
+/// Seeds for each image: `DAMAGE_SEEDS=from..to`, or the first 60.
 fn seeds() -> Range<u64> {
-    #[expect(clippy::disallowed_methods, reason = "how much is tested is no matter of the image")]
-    let given = std::env::var("DAMAGE_SEEDS").ok();
-    given.map_or(0..60, |given| {
-        let (from, to) = given.split_once("..").expect("from..to");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the variable selects tests, and does not affect images"
+    )]
+    let range = std::env::var("DAMAGE_SEEDS").ok();
+    range.map_or(0..60, |range| {
+        let (from, to) = range.split_once("..").expect("from..to");
         from.parse().unwrap()..to.parse().unwrap()
     })
 }
 
 #[test]
-fn what_e2fsck_finds_in_damaged_images_is_found() {
+fn check_finds_the_damage_that_e2fsck_finds() {
     if tools::are_missing(&["e2fsck", "mke2fs"]) {
         return;
     }
     let mut tally = Tally::default();
-    for setup in ours() {
+    for setup in our_setups() {
         let image = image_file();
-        judge::build(&image, &setup, |build, block_size| {
+        setup::build(&image, &setup, |build, block_size| {
             shapes::every_kind(build, block_size);
             shapes::every_structure(build, block_size);
         })
         .unwrap();
         tools::assert_clean(&image, setup.name);
-        damage(&image, setup.name, seeds(), &mut tally);
+        tally_damage(&image, setup.name, seeds(), &mut tally);
     }
     for features in FEATURES {
         let image = image_file();
-        by_mke2fs(&image, features);
+        make_with_mke2fs(&image, features);
         tools::assert_clean(&image, features);
-        damage(&image, features, seeds(), &mut tally);
+        tally_damage(&image, features, seeds(), &mut tally);
     }
-    say(&tally.say());
-    assert!(tally.both > 100, "{}", tally.say());
-    assert!(tally.missed.is_empty(), "{}", tally.say());
+    print_uncaptured(&tally.summary());
+    assert!(tally.both > 100, "{}", tally.summary());
+    assert!(tally.missed.is_empty(), "{}", tally.summary());
 }
 
 #[test]
-fn what_e2fsck_finds_in_damaged_fields_is_found() {
-    damage_fields("^metadata_csum,inline_data");
+fn check_finds_the_damaged_fields_that_e2fsck_finds() {
+    tally_damaged_fields("^metadata_csum,inline_data");
 }
 
 #[test]
-fn what_e2fsck_finds_in_damaged_fields_without_a_journal_is_found() {
-    damage_fields("^metadata_csum,^64bit,^has_journal,^resize_inode");
+fn check_finds_the_damaged_fields_that_e2fsck_finds_without_a_journal() {
+    tally_damaged_fields("^metadata_csum,^64bit,^has_journal,^resize_inode");
 }
 
-/// Changes each bit of the flags of each kind of inode, a bit of each other byte of its first fields,
-/// of the superblock and of a descriptor, without checksums that would find them all.
-fn damage_fields(features: &str) {
+/// Flips each bit of the flags, and a bit of each other byte, in the first fields of an inode of
+/// each kind, in the superblock and in a group descriptor. The images have no checksums, which
+/// would detect every change.
+fn tally_damaged_fields(features: &str) {
     if tools::are_missing(&["e2fsck", "mke2fs", "dumpe2fs"]) {
         return;
     }
     let mut tally = Tally::default();
     let image = image_file();
-    by_mke2fs(&image, features);
+    make_with_mke2fs(&image, features);
     tools::assert_clean(&image, features);
     let bytes = fs::read(&image).unwrap();
     let file = File::options().write(true).open(&image).unwrap();
-    let table = inode_table(&image);
-    let inodes = kinds(&image).into_iter().map(|ino| {
+    let table = inode_table_offset(&image);
+    let inodes = inodes_of_each_kind(&image).into_iter().map(|ino| {
         let inode = table + (u64::from(ino) - 1) * 256;
         (format!("inode {ino}"), inode..inode + 0x80, 0x20..0x24)
     });
-    // Its features are flags.
+    // The flags of the superblock are its features.
     let superblock = ("superblock".to_owned(), 1024..2048, 0x5C..0x68);
     let descriptor = ("descriptor".to_owned(), 2048..2048 + 64, 0x12..0x13);
     for (structure, range, flags) in inodes.chain([superblock, descriptor]) {
         for at in 0..range.end - range.start {
-            // Only e2fsck has a clock by which a mount or a write is in the future.
+            // Times of the last mount and write: only e2fsck compares them with the clock.
             if structure == "superblock" && (0x2C..0x34).contains(&at) {
                 continue;
             }
             let changes = if flags.contains(&at) { 0..8 } else { 7..8 };
             for bit in changes {
-                // That there is something to replay is no fault.
+                // `needs_recovery` is not a problem.
                 if structure == "superblock" && (at, bit) == (0x60, 2) {
                     continue;
                 }
@@ -275,13 +280,13 @@ fn damage_fields(features: &str) {
             }
         }
     }
-    say(&tally.say());
-    assert!(tally.both > 500, "{}", tally.say());
-    assert!(tally.missed.is_empty(), "{}", tally.say());
+    print_uncaptured(&tally.summary());
+    assert!(tally.both > 500, "{}", tally.summary());
+    assert!(tally.missed.is_empty(), "{}", tally.summary());
 }
 
-/// The reserved inodes, and one of each kind of file.
-fn kinds(image: &Path) -> Vec<u32> {
+/// Returns the reserved inodes, and one inode of each file type.
+fn inodes_of_each_kind(image: &Path) -> Vec<u32> {
     let reader = Reader::open(File::open(image).unwrap()).unwrap();
     let root = reader.root().unwrap();
     let entries = reader.read_dir(&root).unwrap();
@@ -300,9 +305,9 @@ fn kinds(image: &Path) -> Vec<u32> {
     (1..11).chain(found).collect()
 }
 
-/// Where the inodes are of the first group, which is the only one.
-fn inode_table(image: &Path) -> u64 {
-    let groups = tools::print("dumpe2fs", &[""; 0], image);
+/// Offset of the inode table of the only group, in bytes.
+fn inode_table_offset(image: &Path) -> u64 {
+    let groups = tools::stdout("dumpe2fs", &[""; 0], image);
     let line = groups
         .lines()
         .find_map(|line| line.trim().strip_prefix("Inode table at "));

@@ -1,15 +1,15 @@
-//! `dumpe2fs -h` of an image beside that of a file system of the same size which mke2fs made.
+//! Compares `dumpe2fs -h` of an empty image with that of a file system of the same size by mke2fs.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 
 use ext4::{Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::tools;
 
-/// What differs at every size, and why.
+/// Fields that differ at every size, and why.
 const ALWAYS: [(&str, &str); 7] = [
     (
         "Reserved block count",
@@ -17,7 +17,7 @@ const ALWAYS: [(&str, &str); 7] = [
     ),
     (
         "Filesystem created",
-        "an option, 0 by default: the clock is no part of an image",
+        "an option, 0 by default: images do not depend on the clock",
     ),
     ("Last write time", "the same"),
     ("Last checked", "the same"),
@@ -27,22 +27,23 @@ const ALWAYS: [(&str, &str); 7] = [
     ),
     (
         "Overhead clusters",
-        "left to the kernel, which counts what this only saves it from counting",
+        "left 0: the kernel then counts the overhead at each mount",
     ),
-    ("Checksum", "that of all fields, so it differs with any"),
+    ("Checksum", "covers all fields, so it differs with any of them"),
 ];
 
-/// What also differs where room is reserved to grow to 1 TiB, but not to 1,024 times the size.
+/// Fields that also differ where the image reserves descriptors for 1 TiB, and mke2fs for 1,024
+/// times the size.
 const OTHER_ROOM_TO_GROW: [(&str, &str); 2] = [
     (
         "Reserved GDT blocks",
-        "room for 1 TiB or 16 times the size, whichever is more; mke2fs's is for 1,024 times",
+        "room for 1 TiB or 16 times the size, whichever is more; mke2fs reserves for 1,024 times",
     ),
-    ("Free blocks", "what that takes or leaves"),
+    ("Free blocks", "depends on the reserved blocks"),
 ];
 
-/// What also differs below 512 MiB, where mke2fs has blocks of 1 KiB and an inode for each 4 KiB: this crate has the one block
-/// size that suits all sizes, and the same ratio at all sizes.
+/// Fields that also differ below 512 MiB. There, mke2fs uses blocks of 1 KiB and an inode for each
+/// 4 KiB; this crate uses the same block size and inode ratio at all sizes.
 const SMALL: [&str; 14] = [
     "Block size",
     "Fragment size",
@@ -60,14 +61,15 @@ const SMALL: [&str; 14] = [
     "Total journal blocks",
 ];
 
-/// Fields in which an empty file system of the default options differs from what `mke2fs -t ext4` makes.
+/// Returns the fields in which an empty file system with default options differs from that of
+/// `mke2fs -t ext4`.
 fn differing(mib: u64) -> BTreeSet<String> {
     let options = Options {
         size: Size::Fixed(mib * MIB),
         ..Options::new(*b"oracle of images")
     };
     let (ours, theirs) = (image_file(), image_file());
-    judge::build(
+    setup::build(
         &ours,
         &Setup {
             name: "default",
@@ -84,11 +86,11 @@ fn differing(mib: u64) -> BTreeSet<String> {
         .unwrap();
     let uuid = "6f726163-6c65-206f-6620-696d61676573";
     let hash_seed = format!("hash_seed={uuid}");
-    // Kernels before 5.15 do not know `orphan_file`, and tools of their time not `metadata_csum_seed`: newer versions of
-    // mke2fs set them, Debian's does not.
+    // Recent versions of mke2fs set these features by default, Debian's does not. Kernels before
+    // 5.15 do not know `orphan_file`, and tools of that time do not know `metadata_csum_seed`.
     let features = "^metadata_csum_seed,^orphan_file";
     let arguments = ["-q", "-F", "-t", "ext4", "-U", uuid, "-E", &hash_seed, "-O", features];
-    tools::print("mke2fs", &arguments, &theirs);
+    tools::stdout("mke2fs", &arguments, &theirs);
     let (ours, theirs) = (tools::superblock_fields(&ours), tools::superblock_fields(&theirs));
     let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     names

@@ -1,18 +1,18 @@
-//! Directories that ask the most of an index: the largest, the deepest, and names whose hashes are the same.
+//! Large directories: most names, most levels of an index, and names with the same hash.
 
 use std::fs::File;
 
 use ext4::BlockSize;
 
-use crate::judge::{Setup, build, image_file, judge};
+use crate::setup::{Setup, assert_clean_and_usable, build, image_file};
 use crate::shapes;
 use support::content::Content;
 use support::model::Build;
 use support::tools;
 
-/// Names of one hash with the seed of [`Setup::small`]: this, up to their last 11 bytes.
+/// Common prefix of names that have the same hash with the seed of [`Setup::small`].
 const COLLIDING_PREFIX: [u8; 244] = [b'c'; 244];
-/// The ends of the names.
+/// Last 11 bytes of these names.
 const COLLIDING: [&[u8; 11]; 8] = [
     b"ccc5922a489",
     b"cce1d0c3166",
@@ -27,10 +27,10 @@ const COLLIDING: [&[u8; 11]; 8] = [
 #[test]
 fn a_directory_of_66_000_directories_has_a_link_count_of_1() {
     let setup = Setup::small("66,000 directories", |options| options.block_size = BlockSize::Kib1);
-    judge(&[setup], |build, _| {
-        build.directory("many");
+    assert_clean_and_usable(&[setup], |build, _| {
+        build.add_directory("many");
         for number in 0..66_000 {
-            build.directory(format!("many/{number}"));
+            build.add_directory(format!("many/{number}"));
         }
     });
 }
@@ -38,10 +38,10 @@ fn a_directory_of_66_000_directories_has_a_link_count_of_1() {
 #[test]
 fn a_directory_of_65_000_links_still_counts_them() {
     let setup = Setup::small("64,998 directories", |options| options.block_size = BlockSize::Kib1);
-    judge(&[setup], |build, _| {
-        build.directory("many");
+    assert_clean_and_usable(&[setup], |build, _| {
+        build.add_directory("many");
         for number in 0..64_998 {
-            build.directory(format!("many/{number}"));
+            build.add_directory(format!("many/{number}"));
         }
     });
 }
@@ -50,29 +50,30 @@ fn a_directory_of_65_000_links_still_counts_them() {
 fn an_index_of_three_levels_finds_every_name() {
     let setup = Setup::small("three levels", |options| options.block_size = BlockSize::Kib1);
     let shape = |build: &mut Build<File>, _| {
-        // Three names fill a leaf; the root has 123 nodes below it, each of which has 126 leaves.
-        build.directory("names");
-        build.file("names/file", Content::dense(1, 1));
+        // Three names fill a leaf. The root leads to up to 123 nodes, and each node to up to 126
+        // leaves.
+        build.add_directory("names");
+        build.add_file("names/file", Content::dense(1, 1));
         for number in 0..3 * 124 * 126 {
             build.link(format!("names/{number:x>255}"), "names/file");
         }
     };
-    judge(std::slice::from_ref(&setup), shape);
+    assert_clean_and_usable(std::slice::from_ref(&setup), shape);
     if !tools::are_missing(&["debugfs"]) {
         let image = image_file();
         build(&image, &setup, shape).unwrap();
-        let root = tools::print("debugfs", &["-R", "htree_dump /names"], &image);
+        let root = tools::stdout("debugfs", &["-R", "htree_dump /names"], &image);
         assert!(root.contains("Indirect levels: 2"), "{root:.500}");
     }
 }
 
 #[test]
-fn an_index_keeps_its_checksums_through_another_uuid() {
+fn checksums_of_an_index_are_valid_after_a_change_of_uuid() {
     if tools::are_missing(&["e2fsck", "tune2fs"]) {
         return;
     }
-    // Three names fill a leaf. Leaves around what the root leads to, a node below it, and a root of
-    // nodes.
+    // Three names fill a leaf. The numbers of leaves are around the capacity of the root, of a node
+    // below it, and of a root of nodes.
     for leaves in [
         121,
         122,
@@ -90,8 +91,8 @@ fn an_index_keeps_its_checksums_through_another_uuid() {
         let setup = Setup::small("another UUID", |options| options.block_size = BlockSize::Kib1);
         let image = image_file();
         build(&image, &setup, |build, _| {
-            build.directory("names");
-            build.file("names/file", Content::dense(1, 1));
+            build.add_directory("names");
+            build.add_file("names/file", Content::dense(1, 1));
             for number in 0..3 * leaves - 1 {
                 build.link(format!("names/{number:x>255}"), "names/file");
             }
@@ -104,7 +105,7 @@ fn an_index_keeps_its_checksums_through_another_uuid() {
 }
 
 #[test]
-fn full_blocks_keep_room_for_checksums_that_are_switched_off_and_on() {
+fn full_blocks_keep_room_for_checksums_that_are_turned_off_and_on() {
     if tools::are_missing(&["e2fsck", "tune2fs"]) {
         return;
     }
@@ -122,10 +123,10 @@ fn full_blocks_keep_room_for_checksums_that_are_switched_off_and_on() {
 
 #[test]
 fn a_directory_of_a_million_names_finds_every_one() {
-    judge(&[Setup::small("a million names", |_| {})], |build, _| {
-        build.directory("names");
+    assert_clean_and_usable(&[Setup::small("a million names", |_| {})], |build, _| {
+        build.add_directory("names");
         for file in 0..16 {
-            build.file(format!("names/{file}"), Content::dense(file, 1));
+            build.add_file(format!("names/{file}"), Content::dense(file, 1));
             for number in 1..62_500 {
                 build.link(format!("names/{file} {number}"), format!("names/{file}"));
             }
@@ -135,33 +136,33 @@ fn a_directory_of_a_million_names_finds_every_one() {
 
 #[test]
 fn names_of_one_hash_are_found_in_every_leaf_that_they_fill() {
-    // The leaf in which they begin differs with the names before them.
+    // The number of other names determines the leaf in which the colliding ones begin.
     for others in 40..48 {
         for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4] {
             let setup = Setup::small("names of one hash", |options| options.block_size = block_size);
-            judge(&[setup], |build, _| put_colliding(build, others));
+            assert_clean_and_usable(&[setup], |build, _| put_colliding(build, others));
         }
     }
 }
 
 #[test]
-fn an_index_marks_leaves_that_go_on_with_the_hash_of_the_one_before() {
+fn an_index_marks_leaves_that_continue_the_hash_of_the_previous_one() {
     if tools::are_missing(&["debugfs"]) {
         return;
     }
     let setup = Setup::small("names of one hash", |options| options.block_size = BlockSize::Kib1);
     let image = image_file();
     build(&image, &setup, |build, _| put_colliding(build, 40)).unwrap();
-    let index = tools::print("debugfs", &["-R", "htree_dump /names"], &image);
-    // Eight names at three in a leaf begin at most one leaf that does not go on with their hash.
+    let index = tools::stdout("debugfs", &["-R", "htree_dump /names"], &image);
+    // Eight names, three to a leaf, spread over three or four leaves. The first is not marked.
     let marked = index.matches("Hash 0x55555555,").count();
     assert!((2..=3).contains(&marked), "{index:.2000}");
 }
 
-/// A directory with other names, and all that collide.
+/// Adds a directory of `others` other names and all that collide.
 fn put_colliding(build: &mut Build<File>, others: u32) {
-    build.directory("names");
-    build.file("names/file", Content::dense(1, 1));
+    build.add_directory("names");
+    build.add_file("names/file", Content::dense(1, 1));
     for number in 0..others {
         build.link(format!("names/{number:o>200}"), "names/file");
     }
@@ -171,7 +172,7 @@ fn put_colliding(build: &mut Build<File>, others: u32) {
 }
 
 #[test]
-fn the_names_said_to_collide_do() {
+fn the_colliding_names_have_one_hash() {
     if tools::are_missing(&["debugfs"]) {
         return;
     }
@@ -182,7 +183,7 @@ fn the_names_said_to_collide_do() {
         .map(|end| {
             let name = String::from_utf8([&COLLIDING_PREFIX[..], *end].concat()).unwrap();
             let hash = format!("dx_hash -h half_md4 -s 6f726163-6c65-206f-6620-696d61676573 {name}");
-            let output = tools::print("debugfs", &["-R", &hash], &image);
+            let output = tools::stdout("debugfs", &["-R", &hash], &image);
             output
                 .split(" is ")
                 .nth(1)

@@ -1,15 +1,15 @@
-//! Fast commits: the kernel says in the journal what to change, without the blocks.
+//! Fast commits: the kernel logs operations in the journal instead of blocks.
 
 use std::fs::{self, File};
 use std::io::Write;
 
 use ext4::{ReadError, Reader};
 
-use crate::judge::{MIB, image_file};
+use crate::setup::{MIB, image_file};
 use support::kernel::{self, Mount};
 use support::tools;
 
-/// Names in the root directory, but for `lost+found`.
+/// Names in the root directory, without `lost+found`.
 fn names(image: &std::path::Path) -> Result<Vec<String>, ReadError> {
     let reader = Reader::open(File::open(image).unwrap())?;
     let root = reader.root()?;
@@ -20,17 +20,17 @@ fn names(image: &std::path::Path) -> Result<Vec<String>, ReadError> {
 
 #[test]
 fn fast_commits_are_refused_until_a_transaction_or_a_mount_replaces_them() {
-    if tools::are_missing(&["mke2fs", "e2fsck"]) || kernel::is_missing() {
+    if tools::are_missing(&["mke2fs", "e2fsck"]) || kernel::cannot_mount() {
         return;
     }
     for block_size in ["1024", "4096"] {
         let image = image_file();
         File::create(&image).unwrap().set_len(64 * MIB).unwrap();
         let arguments = ["-q", "-F", "-t", "ext4", "-b", block_size, "-O", "fast_commit"];
-        tools::print("mke2fs", &arguments, &image);
+        tools::stdout("mke2fs", &arguments, &image);
         let mount = Mount::new(&image);
         fs::write(mount.path().join("first"), b"first").unwrap();
-        // A whole transaction, without which there are no fast commits.
+        // The first commit is a full transaction; fast commits follow it.
         mount.sync();
         let mut file = File::create(mount.path().join("second")).unwrap();
         file.write_all(b"second").unwrap();

@@ -1,4 +1,4 @@
-//! Features that our images do not have: what e2fsck makes of them, [`ext4::check()`] does too.
+//! Features that images of this crate do not have: [`ext4::check()`] treats them as e2fsck does.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use ext4::{BlockSize, InodeFeature, Problem};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use support::tools;
 
-/// Makes an image with features of mke2fs: a file of 20,000 bytes, a directory with two others, and one with so many that they
-/// have an index.
-fn formatted(features: &str) -> tempfile::TempPath {
+/// Makes an image with features of mke2fs: a file of 20,000 bytes, a directory `few` with two
+/// directories, and `many` with 300 directories and an index.
+fn make_with_mke2fs(features: &str) -> tempfile::TempPath {
     let tree = tempfile::tempdir().unwrap();
     fs::write(tree.path().join("file"), vec![b'x'; 20_000]).unwrap();
     fs::create_dir_all(tree.path().join("few/one")).unwrap();
@@ -23,8 +23,8 @@ fn formatted(features: &str) -> tempfile::TempPath {
     File::create(&image).unwrap().set_len(32 * MIB).unwrap();
     let root = tree.path().to_str().unwrap();
     let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features, "-d", root];
-    tools::print("mke2fs", &arguments, &image);
-    // The index, which mke2fs does not make.
+    tools::stdout("mke2fs", &arguments, &image);
+    // Adds the index, which mke2fs does not make.
     let ordered = tools::run("e2fsck", &["-fyD"], &image);
     assert!(
         ordered.status.code().is_some_and(|code| code <= 1),
@@ -34,29 +34,30 @@ fn formatted(features: &str) -> tempfile::TempPath {
     image
 }
 
-/// Makes the same with `mmp`, which comes last: programs wait ten seconds before they write to it.
-fn formatted_with_mmp(features: &str) -> tempfile::TempPath {
-    let image = formatted(features);
-    tools::print("tune2fs", &["-O", "mmp"], &image);
+/// Makes such an image with `mmp`. The feature is added last, since programs wait ten seconds
+/// before they write to an image that has it.
+fn make_with_mmp(features: &str) -> tempfile::TempPath {
+    let image = make_with_mke2fs(features);
+    tools::stdout("tune2fs", &["-O", "mmp"], &image);
     image
 }
 
 /// Sets a field of an inode.
-fn set(image: &Path, name: &str, field: &str, value: &str) {
+fn set_inode_field(image: &Path, name: &str, field: &str, value: &str) {
     let request = format!("set_inode_field {name} {field} {value}");
-    tools::print("debugfs", &["-w", "-R", &request], image);
+    tools::stdout("debugfs", &["-w", "-R", &request], image);
 }
 
-/// Asserts that both call an image faulty.
+/// Asserts that e2fsck and [`ext4::check()`] both find a problem.
 fn assert_faulty(image: &Path, what: &str) {
-    assert!(tools::e2fsck_fault(image).is_some(), "{what}");
+    assert!(tools::e2fsck_errors(image).is_some(), "{what}");
     let report = ext4::check(File::open(image).unwrap()).unwrap();
     assert!(!report.is_clean(), "{what}");
 }
 
-/// Asserts that both call an image faulty, or that both call it clean.
-fn assert_agreed(image: &Path, is_faulty: bool, what: &str) {
-    if is_faulty {
+/// Asserts that both find a problem, or that neither does.
+fn assert_agreed(image: &Path, faulty: bool, what: &str) {
+    if faulty {
         assert_faulty(image, what);
     } else {
         tools::assert_clean(image, what);
@@ -64,67 +65,67 @@ fn assert_agreed(image: &Path, is_faulty: bool, what: &str) {
 }
 
 #[test]
-fn the_block_by_which_hosts_notice_each_other_is_in_use() {
+fn the_mmp_block_is_in_use() {
     if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }
     for features in ["metadata_csum", "^metadata_csum"] {
-        tools::assert_clean(&formatted_with_mmp(features), features);
+        tools::assert_clean(&make_with_mmp(features), features);
     }
 }
 
 #[test]
-fn a_tree_of_hashes_may_follow_the_end_of_a_file() {
+fn verity_hashes_may_follow_the_end_of_a_file() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
-    let image = formatted("verity");
-    set(&image, "file", "size", "100");
+    let image = make_with_mke2fs("verity");
+    set_inode_field(&image, "file", "size", "100");
     assert_faulty(&image, "too short");
     // `EXT4_VERITY_FL | EXT4_EXTENTS_FL`
-    set(&image, "file", "flags", "0x180000");
+    set_inode_field(&image, "file", "flags", "0x180000");
     tools::assert_clean(&image, "with hashes");
 }
 
 #[test]
-fn a_directory_that_once_had_too_many_links_to_count_has_one() {
+fn an_indexed_directory_may_have_a_link_count_of_1() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
-    let image = formatted("dir_nlink");
-    set(&image, "many", "links_count", "1");
+    let image = make_with_mke2fs("dir_nlink");
+    set_inode_field(&image, "many", "links_count", "1");
     tools::assert_clean(&image, "with an index");
-    set(&image, "many", "links_count", "2");
+    set_inode_field(&image, "many", "links_count", "2");
     assert_faulty(&image, "two links");
-    let image = formatted("dir_nlink");
-    set(&image, "few", "links_count", "1");
+    let image = make_with_mke2fs("dir_nlink");
+    set_inode_field(&image, "few", "links_count", "1");
     assert_faulty(&image, "without an index");
 }
 
 #[test]
-fn a_directory_with_too_many_links_to_count_has_one_and_the_feature() {
+fn a_directory_of_65_001_directories_needs_dir_nlink_and_a_link_count_of_1() {
     if tools::are_missing(&["e2fsck", "debugfs"]) {
         return;
     }
     let setup = Setup::small("65,001 directories", |options| options.block_size = BlockSize::Kib1);
     let image = image_file();
-    judge::build(&image, &setup, |build, _| {
-        build.directory("many");
+    setup::build(&image, &setup, |build, _| {
+        build.add_directory("many");
         for number in 0..65_001 {
-            build.directory(format!("many/{number}"));
+            build.add_directory(format!("many/{number}"));
         }
     })
     .unwrap();
     tools::assert_clean(&image, setup.name);
-    set(&image, "many", "links_count", "65003");
+    set_inode_field(&image, "many", "links_count", "65003");
     assert_faulty(&image, "counted");
-    set(&image, "many", "links_count", "1");
-    tools::print("debugfs", &["-w", "-R", "feature ^dir_nlink"], &image);
+    set_inode_field(&image, "many", "links_count", "1");
+    tools::stdout("debugfs", &["-w", "-R", "feature ^dir_nlink"], &image);
     assert_faulty(&image, "without the feature");
 }
 
 #[test]
-fn large_blocks_without_a_name_are_no_fault() {
+fn empty_directory_blocks_of_64_kib_are_clean() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
@@ -141,65 +142,67 @@ fn large_blocks_without_a_name_are_no_fault() {
     let arguments = [
         "-q", "-F", "-t", "ext4", "-b", "65536", "-N", "6000", "-O", features, "-d", root,
     ];
-    tools::print("mke2fs", &arguments, &image);
+    tools::stdout("mke2fs", &arguments, &image);
     let removed: Vec<String> = names.iter().map(|name| format!("rm /emptied/{name}\n")).collect();
     let script = tree.path().join("script");
     fs::write(&script, removed.concat()).unwrap();
-    tools::print("debugfs", &["-w", "-f", script.to_str().unwrap()], &image);
-    let blocks = tools::print("debugfs", &["-R", "blocks /emptied"], &image);
+    tools::stdout("debugfs", &["-w", "-f", script.to_str().unwrap()], &image);
+    let blocks = tools::stdout("debugfs", &["-R", "blocks /emptied"], &image);
     assert!(blocks.split_whitespace().count() >= 20, "{blocks}");
     tools::assert_clean(&image, "emptied");
 }
 
 #[test]
-fn the_block_by_which_hosts_notice_each_other_has_a_checksum() {
+fn the_mmp_block_has_a_checksum() {
     if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }
-    for (features, has_sum) in [
+    for (features, has_checksum) in [
         ("metadata_csum", true),
         ("metadata_csum_seed", true),
         ("^metadata_csum", false),
     ] {
-        let image = formatted_with_mmp(features);
-        // In the name of the host, and in the checksum.
+        let image = make_with_mmp(features);
+        // In the host name, and in the checksum.
         for within in [20, 1023] {
             let copy = tools::copy_of(&image);
-            change(&copy, mmp_block(&copy) * 1024 + within, |byte| byte ^ 1);
-            assert_agreed(&copy, has_sum, features);
+            change_byte(&copy, mmp_block(&copy) * 1024 + within, |byte| byte ^ 1);
+            assert_agreed(&copy, has_checksum, features);
         }
     }
 }
 
 #[test]
-fn hosts_that_notice_each_other_count_or_are_done() {
+fn an_invalid_mmp_sequence_number_is_found() {
     if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }
-    let image = formatted_with_mmp("^metadata_csum");
+    let image = make_with_mmp("^metadata_csum");
     let number = mmp_block(&image) * 1024 + 4;
-    // From `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, to one less, which is none, and to `EXT4_MMP_SEQ_FSCK`.
-    change(&image, number, |byte| byte - 1);
+    // `mmp_seq`: `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, less one is not a valid number, and 0xE24D4D50
+    // is `EXT4_MMP_SEQ_FSCK`.
+    change_byte(&image, number, |byte| byte - 1);
     assert_faulty(&image, "unknown");
-    change(&image, number, |byte| byte + 1);
-    change(&image, number + 3, |_| 0xE2);
+    change_byte(&image, number, |byte| byte + 1);
+    change_byte(&image, number + 3, |_| 0xE2);
     assert_faulty(&image, "e2fsck");
 }
 
-/// The block that belongs to `mmp`.
+/// Number of the MMP block.
 fn mmp_block(image: &Path) -> u64 {
     tools::superblock_field(image, "MMP block number").parse().unwrap()
 }
 
-fn change(image: &Path, at: u64, to: impl Fn(u8) -> u8) {
+fn change_byte(image: &Path, at: u64, to: impl Fn(u8) -> u8) {
     let file = File::options().read(true).write(true).open(image).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[to(byte[0])], at).unwrap();
 }
 
-/// Makes an image with a file of so many bytes, which are a hole, and one with an attribute of so many.
-fn with_large_file(features: &str, size: u64, attribute: usize) -> tempfile::TempPath {
+/// Makes an image with a file of `size` bytes, which are a hole, and one with an attribute of
+/// `attribute` bytes.
+fn make_with_large_file(features: &str, size: u64, attribute: usize) -> tempfile::TempPath {
     let tree = tempfile::tempdir().unwrap();
     File::create(tree.path().join("large")).unwrap().set_len(size).unwrap();
     fs::write(tree.path().join("file"), [b'x'; 100]).unwrap();
@@ -210,55 +213,56 @@ fn with_large_file(features: &str, size: u64, attribute: usize) -> tempfile::Tem
     File::create(&image).unwrap().set_len(64 * MIB).unwrap();
     let root = tree.path().to_str().unwrap();
     let arguments = ["-q", "-F", "-t", "ext4", "-b", "4096", "-O", features, "-d", root];
-    tools::print("mke2fs", &arguments, &image);
+    tools::stdout("mke2fs", &arguments, &image);
     image
 }
 
-/// Asserts that a clean image is faulty without a feature, or that it is not.
-fn assert_needed(image: &Path, feature: &str, is_needed: bool, what: &str) {
+/// Asserts that a clean image becomes faulty without a feature, or stays clean if that is not
+/// needed.
+fn assert_feature_needed(image: &Path, feature: &str, needed: bool, what: &str) {
     tools::assert_clean(image, what);
-    tools::print("debugfs", &["-w", "-R", &format!("feature ^{feature}")], image);
-    assert_agreed(image, is_needed, what);
+    tools::stdout("debugfs", &["-w", "-R", &format!("feature ^{feature}")], image);
+    assert_agreed(image, needed, what);
 }
 
 #[test]
-fn a_file_of_2_gibibytes_needs_a_feature() {
+fn a_file_of_2_gibibytes_needs_large_file() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
-    // An inode for the blocks that are reserved for descriptors counts as a large file.
+    // The resize inode counts as a large file.
     for (features, size, is_large) in [
         ("^resize_inode", 1 << 31, true),
         ("^resize_inode", (1 << 31) - 1, false),
         ("^resize_inode,^extent,^64bit", 1 << 31, true),
         ("resize_inode", 0, true),
     ] {
-        let image = with_large_file(features, size, 0);
-        assert_needed(&image, "large_file", is_large, features);
+        let image = make_with_large_file(features, size, 0);
+        assert_feature_needed(&image, "large_file", is_large, features);
     }
 }
 
 #[test]
-fn a_block_of_attributes_needs_a_feature() {
+fn an_attribute_block_needs_ext_attr() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
     for (attribute, has_block) in [(20, false), (700, true)] {
-        let image = with_large_file("^resize_inode", 0, attribute);
-        assert_needed(&image, "ext_attr", has_block, &format!("{attribute} bytes"));
+        let image = make_with_large_file("^resize_inode", 0, attribute);
+        assert_feature_needed(&image, "ext_attr", has_block, &format!("{attribute} bytes"));
     }
 }
 
 #[test]
-fn a_directory_of_4_gibibytes_needs_a_feature() {
+fn a_directory_of_4_gibibytes_needs_large_dir() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
-    // It has no such blocks, which both find too.
+    // The directory has no blocks at that size, which is another problem for both.
     for (features, is_missing) in [("^large_dir", true), ("large_dir", false)] {
-        let image = formatted(features);
-        set(&image, "few", "size", "0x100000400");
-        let theirs = tools::e2fsck_fault(&image).unwrap();
+        let image = make_with_mke2fs(features);
+        set_inode_field(&image, "few", "size", "0x100000400");
+        let theirs = tools::e2fsck_errors(&image).unwrap();
         assert_eq!(theirs.contains("i_size_high for inode"), is_missing, "{theirs}");
         let report = ext4::check(File::open(&image).unwrap()).unwrap();
         let needs = InodeFeature::LargeDirectory { size: 0x1_0000_0400 };
@@ -271,16 +275,16 @@ fn a_directory_of_4_gibibytes_needs_a_feature() {
 }
 
 #[test]
-fn the_hash_of_content_in_an_inode_is_none_or_right() {
+fn the_hash_of_inline_data_is_zero_or_correct() {
     if tools::are_missing(&["e2fsck", "mke2fs"]) {
         return;
     }
-    let image = with_large_file("inline_data,^metadata_csum", 0, 0);
+    let image = make_with_large_file("inline_data,^metadata_csum", 0, 0);
     tools::assert_clean(&image, "no hash");
     let bytes = fs::read(&image).unwrap();
-    // The name of the attribute follows its hash.
+    // The attribute's name follows its hash.
     let name = bytes.windows(8).position(|bytes| bytes == b"data\0\0\0\0");
     let hash = name.unwrap() as u64 - 4;
-    change(&image, hash, |_| 1);
+    change_byte(&image, hash, |_| 1);
     assert_faulty(&image, "a wrong hash");
 }

@@ -1,17 +1,17 @@
-//! File systems that grow, by resize2fs and by the kernel.
+//! Growing and shrinking images, with resize2fs and in the kernel.
 
 use std::fs::File;
 use std::path::Path;
 
 use ext4::{BlockSize, Fit, Journal, Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::kernel::{self, Mount};
 use support::model::{Build, Model};
 use support::tools;
 
-/// File systems with room to grow, from the smallest to the default.
+/// File systems that can grow, from a small one to the default.
 fn setups() -> Vec<Setup> {
     let fixed = |block_size, mib| {
         move |options: &mut Options| {
@@ -35,9 +35,9 @@ fn setups() -> Vec<Setup> {
     ]
 }
 
-/// Makes an image and gives its file 16 times the size.
+/// Makes an image, and extends its file to 16 times the size.
 fn build_and_extend(image: &Path, setup: &Setup) -> Model {
-    let (summary, model) = judge::build(image, setup, shapes::churn).unwrap();
+    let (summary, model) = setup::build(image, setup, shapes::churn).unwrap();
     let file = File::options().write(true).open(image).unwrap();
     file.set_len(16 * summary.size_bytes).unwrap();
     model
@@ -48,7 +48,7 @@ fn assert_grown(image: &Path, setup: &Setup) {
     let blocks = tools::superblock_field(image, "Block count");
     let size = blocks.parse::<u64>().unwrap() * setup.block_size();
     let expected = image.metadata().unwrap().len();
-    // A last group with no room but for its copy of the superblock is left out.
+    // resize2fs omits a last group without room for more than its metadata.
     assert!(expected - size < 8 * MIB, "{}: {size} of {expected} bytes", setup.name);
 }
 
@@ -63,7 +63,7 @@ fn an_image_grows_to_16_times_its_size_offline() {
         let resized = tools::run::<&str>("resize2fs", &[], &image);
         assert!(resized.status.success(), "{}: {}", setup.name, tools::text(&resized));
         assert_grown(&image, &setup);
-        if !kernel::is_missing() {
+        if !kernel::cannot_mount() {
             let mount = Mount::new(&image);
             kernel::assert_equal(&model, mount.path(), setup.block_size());
             kernel::exercise(&model, mount.path());
@@ -75,7 +75,7 @@ fn an_image_grows_to_16_times_its_size_offline() {
 
 #[test]
 fn a_mounted_image_grows_to_16_times_its_size() {
-    if tools::are_missing(&["e2fsck", "resize2fs", "dumpe2fs"]) || kernel::is_missing() || kernel::cannot_grow() {
+    if tools::are_missing(&["e2fsck", "resize2fs", "dumpe2fs"]) || kernel::cannot_mount() || kernel::cannot_grow() {
         return;
     }
     for setup in setups() {
@@ -97,7 +97,7 @@ fn a_default_image_grows_to_a_tebibyte() {
     }
     let setup = Setup::small("1 TiB", |options| options.size = Size::Fit(Fit::default()));
     let image = image_file();
-    judge::build(&image, &setup, shapes::one_file).unwrap();
+    setup::build(&image, &setup, shapes::one_file).unwrap();
     File::options()
         .write(true)
         .open(&image)
@@ -114,7 +114,7 @@ fn an_image_shrinks_to_its_content() {
     if tools::are_missing(&["e2fsck", "resize2fs"]) {
         return;
     }
-    // Tables of many groups, and content that needs few.
+    // Inode tables of many groups, and content that needs few groups.
     let fixed = |block_size, mib, journal| {
         move |options: &mut Options| {
             options.block_size = block_size;
@@ -134,11 +134,11 @@ fn an_image_shrinks_to_its_content() {
     let shapes: [fn(&mut Build<File>, u64); 2] = [shapes::one_file, shapes::churn];
     for (setup, shape) in setups.iter().flat_map(|setup| shapes.map(|shape| (setup, shape))) {
         let image = image_file();
-        let (_, model) = judge::build(&image, setup, shape).unwrap();
+        let (_, model) = setup::build(&image, setup, shape).unwrap();
         let resized = tools::run("resize2fs", &["-M"], &image);
         assert!(resized.status.success(), "{}: {}", setup.name, tools::text(&resized));
         tools::assert_clean(&image, setup.name);
-        if !kernel::is_missing() {
+        if !kernel::cannot_mount() {
             let mount = Mount::read_only(&image);
             kernel::assert_equal(&model, mount.path(), setup.block_size());
             mount.unmount();

@@ -1,4 +1,4 @@
-//! Indexes by each hash that e2fsck knows.
+//! Directory indexes with each hash that e2fsck knows.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -6,18 +6,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::judge::{MIB, image_file};
+use crate::setup::{MIB, image_file};
 use support::tools;
 
-/// Hashes, by their numbers on disk.
+/// Names of hashes, by their number on disk.
 const HASHES: [&str; 3] = ["legacy", "half_md4", "tea"];
-/// `s_flags`: bytes of names are taken as signed, or as unsigned.
+/// Values of `s_flags`: the hash takes bytes of names as signed, or as unsigned.
 const SIGNS: [u8; 2] = [1, 2];
-/// Where `s_flags` is in the image.
+/// Offset of `s_flags` in the image, in bytes.
 const FLAGS: u64 = 1024 + 0x160;
 
-/// An image with a directory of many names, half of which are not ASCII.
-fn made(image: &Path) {
+/// Makes an image with a directory of 400 names, half of which are not ASCII.
+fn make_image(image: &Path) {
     let tree = tempfile::tempdir().unwrap();
     let many = tree.path().join("many");
     fs::create_dir(&many).unwrap();
@@ -30,29 +30,29 @@ fn made(image: &Path) {
     File::create(image).unwrap().set_len(8 * MIB).unwrap();
     let tree = tree.path().to_str().unwrap();
     let arguments = ["-q", "-F", "-b", "1024", "-O", "dir_index,^metadata_csum", "-d", tree];
-    tools::print("mke2fs", &arguments, image);
+    tools::stdout("mke2fs", &arguments, image);
 }
 
-/// Where the number of the hash is, in the root of the index.
+/// Offset of the hash's number in the root of the index, in bytes.
 fn version_at(image: &Path) -> u64 {
-    let blocks = tools::print("debugfs", &["-R", "blocks /many"], image);
+    let blocks = tools::stdout("debugfs", &["-R", "blocks /many"], image);
     let first: u64 = blocks.split_whitespace().next().unwrap().parse().unwrap();
     first * 1024 + 28
 }
 
 #[test]
-fn an_index_is_right_by_its_own_hash_alone() {
+fn an_index_is_valid_only_with_its_own_hash() {
     if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs", "debugfs"]) {
         return;
     }
     let plain = image_file();
-    made(&plain);
+    make_image(&plain);
     let all: Vec<(u8, u8)> = (0..3).flat_map(|version| SIGNS.map(|sign| (version, sign))).collect();
     for &(version, sign) in &all {
         let hash = HASHES[usize::from(version)];
         let what = format!("{hash}, sign {sign}");
         let image = tools::copy_of(&plain);
-        tools::print("tune2fs", &["-E", &format!("hash_alg={hash}")], &image);
+        tools::stdout("tune2fs", &["-E", &format!("hash_alg={hash}")], &image);
         let file = File::options().read(true).write(true).open(&image).unwrap();
         file.write_all_at(&[sign], FLAGS).unwrap();
         let ordered = tools::run("e2fsck", &["-fyD"], &image);
@@ -66,7 +66,7 @@ fn an_index_is_right_by_its_own_hash_alone() {
         for &other in all.iter().filter(|&&other| other != (version, sign)) {
             file.write_all_at(&[other.0], at).unwrap();
             file.write_all_at(&[other.1], FLAGS).unwrap();
-            assert!(tools::e2fsck_fault(&image).is_some(), "{what}, as if {other:?}");
+            assert!(tools::e2fsck_errors(&image).is_some(), "{what}, as if {other:?}");
             let report = ext4::check(File::open(&image).unwrap()).unwrap();
             assert!(!report.is_clean(), "{what}, as if {other:?}");
         }

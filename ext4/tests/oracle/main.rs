@@ -1,4 +1,5 @@
-//! Images judged from outside: by e2fsprogs and by the kernel, which mounts them, reads all back and uses them.
+//! Tests of images with e2fsprogs, and with the kernel, which mounts, reads and changes them. They
+//! need Linux; tests whose tools or privileges are missing are skipped.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -10,13 +11,13 @@ mod fast_commits;
 mod features;
 mod growth;
 mod hashes;
-mod judge;
 mod matrix;
 mod mutations;
 mod orphans;
 mod quotas;
 mod regressions;
 mod replay;
+mod setup;
 mod shapes;
 mod sizes;
 mod traces;

@@ -1,4 +1,4 @@
-//! The oracle's own test: e2fsck must notice when a bit of metadata is not what it was.
+//! Test of the oracle itself: e2fsck notices a flipped bit of metadata.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,16 +7,16 @@ use std::os::unix::fs::FileExt;
 
 use ext4::{BlockSize, Journal};
 
-use crate::judge::image_file;
+use crate::setup::image_file;
 use support::model::Build;
 use support::reader::{JOURNAL, Reader};
-use support::samples::{fitting, put_indexed_directory, put_one_of_each};
+use support::samples::{fit_options, put_every_kind, put_indexed_directory};
 use support::{check, tools};
 
-/// Bytes that are changed in each structure, evenly spread.
+/// Number of bytes to change in each structure, evenly spread.
 const SAMPLES: usize = 14;
 
-/// The bytes of a structure that say something, and that e2fsck 1.47 looks at.
+/// Returns the bytes of a structure that have a meaning and that e2fsck 1.47 checks.
 fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u64> {
     let first = |len| range.start..range.start + len;
     let (descriptors, reserved) = reader.descriptor_blocks();
@@ -24,17 +24,20 @@ fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u6
         let ino = ino.parse().unwrap();
         let is_start = reader.blocks(ino).extents[0].start * reader.block_size() == range.start;
         return match ino {
-            // Of the journal its magic number and version; it is the kernel that compares its length with the inode's.
+            // Magic number and version of the journal. Its length is compared with the inode's by
+            // the kernel, but not by e2fsck.
             JOURNAL if is_start => first(8),
-            // The sum over an index node leaves out what its entries do not fill: here, all but two of them.
+            // The checksum of an index node does not cover the room after its entries. Here, there
+            // are two.
             ino if reader.is_indexed(ino) && is_start => first(24 + 8 + 2 * 8),
             ino if reader.is_directory(ino) => range,
-            // Contents of files are nobody's to check.
+            // Contents of files have no checksum.
             _ => first(0),
         };
     }
     match structure {
-        // Nobody's, and a list of its likes in other groups, of which there are none.
+        // The boot block has no checksum. The reserved blocks list their backups in other groups,
+        // and this image has one group.
         "boot block" | "reserved descriptors of group 0" => first(0),
         "descriptors of group 0" => first(64 * reader.group_count()),
         // `check_resize_inode` compares the first quarter.
@@ -50,11 +53,11 @@ fn e2fsck_notices_a_changed_bit_of_metadata() {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    let mut options = fitting();
+    let mut options = fit_options();
     options.block_size = BlockSize::Kib1;
     options.journal = Journal::Bytes(1 << 20);
     let mut build = Build::new(Vec::new(), options).unwrap();
-    put_one_of_each(&mut build);
+    put_every_kind(&mut build);
     put_indexed_directory(&mut build);
     let (image, ..) = build.finish().unwrap();
     let reader = Reader::new(&image);
@@ -76,7 +79,7 @@ fn e2fsck_notices_a_changed_bit_of_metadata() {
             let bit = at % 8;
             file.write_all_at(&[byte ^ 1 << bit], at).unwrap();
             tried += 1;
-            if tools::complaint(&path).is_none() {
+            if tools::problems(&path).is_none() {
                 unnoticed.push(format!("{structure}, {} bytes in, bit {bit}", at - offsets[0]));
             }
             file.write_all_at(&[byte], at).unwrap();

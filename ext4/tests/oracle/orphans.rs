@@ -1,4 +1,4 @@
-//! Lists of orphans: files that were open without a name, or were being cut, when the power went.
+//! Orphans: files that were open without a name, or were being truncated, at a power cut.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -6,59 +6,59 @@ use std::path::Path;
 
 use tempfile::TempPath;
 
-use crate::judge::{MIB, image_file};
+use crate::setup::{MIB, image_file};
 use support::kernel::{self, Mount};
 use support::tools;
 
-/// A list, and what makes it.
-struct List {
+/// An orphan list to write into an image.
+struct OrphanList {
     name: &'static str,
-    is_right: bool,
+    valid: bool,
     head: u32,
-    /// What inodes 12, 13 and 14, which have no name, give as the next.
+    /// Next inode in the entries of inodes 12, 13 and 14, which have no name.
     next: [u32; 3],
 }
 
-const LISTS: [List; 9] = [
-    List::new("all three", true, 12, [13, 14, 0]),
-    List::new("in another order", true, 14, [0, 12, 13]),
-    List::new("in a circle", false, 12, [13, 14, 12]),
-    List::new("the first twice", false, 12, [12, 14, 0]),
-    List::new("the second twice", false, 12, [13, 14, 13]),
-    List::new("only two", false, 12, [13, 0, 0]),
-    List::new("one that is not in use", false, 12, [13, 14, 77]),
-    List::new("one that is reserved", false, 12, [13, 14, 5]),
-    List::new("one that cannot be", false, 99_999, [13, 14, 0]),
+const LISTS: [OrphanList; 9] = [
+    OrphanList::new("all three", true, 12, [13, 14, 0]),
+    OrphanList::new("in another order", true, 14, [0, 12, 13]),
+    OrphanList::new("in a circle", false, 12, [13, 14, 12]),
+    OrphanList::new("the first twice", false, 12, [12, 14, 0]),
+    OrphanList::new("the second twice", false, 12, [13, 14, 13]),
+    OrphanList::new("only two", false, 12, [13, 0, 0]),
+    OrphanList::new("one that is not in use", false, 12, [13, 14, 77]),
+    OrphanList::new("one that is reserved", false, 12, [13, 14, 5]),
+    OrphanList::new("one that cannot be", false, 99_999, [13, 14, 0]),
 ];
 
-impl List {
-    const fn new(name: &'static str, is_right: bool, head: u32, next: [u32; 3]) -> Self {
+impl OrphanList {
+    const fn new(name: &'static str, valid: bool, head: u32, next: [u32; 3]) -> Self {
         Self {
             name,
-            is_right,
+            valid,
             head,
             next,
         }
     }
 }
 
-/// A file system of so many MiB by mke2fs.
-fn formatted(mib: u64, features: &str, more: &[&str]) -> TempPath {
+/// Makes a file system of `mib` MiB with mke2fs.
+fn make_with_mke2fs(mib: u64, features: &str, more: &[&str]) -> TempPath {
     let image = image_file();
     File::create(&image).unwrap().set_len(mib * MIB).unwrap();
     let arguments = [&["-q", "-F", "-t", "ext4", "-O", features], more].concat();
-    tools::print("mke2fs", &arguments, &image);
+    tools::stdout("mke2fs", &arguments, &image);
     image
 }
 
-/// Makes an image of four files, of which three lose their names, and of which one more is being cut.
-fn made(features: &str, list: &List) -> TempPath {
+/// Makes an image of four files. Three lose their names, and the fourth is being truncated.
+fn make_image(features: &str, list: &OrphanList) -> TempPath {
     let tree = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c", "d"] {
         fs::write(tree.path().join(name), name.repeat(5000)).unwrap();
     }
-    let image = formatted(8, features, &["-b", "1024", "-d", tree.path().to_str().unwrap()]);
-    let inodes = tools::print("debugfs", &["-R", "ls /"], &image);
+    let image = make_with_mke2fs(8, features, &["-b", "1024", "-d", tree.path().to_str().unwrap()]);
+    let inodes = tools::stdout("debugfs", &["-R", "ls /"], &image);
     assert!(inodes.contains("12  (12) a") && inodes.contains("15  ("), "{inodes}");
     let [first, second, third] = list.next;
     for request in [
@@ -71,58 +71,58 @@ fn made(features: &str, list: &List) -> TempPath {
         &format!("sif <12> dtime @{first}"),
         &format!("sif <13> dtime @{second}"),
         &format!("sif <14> dtime @{third}"),
-        // It has a name, and is the first in the list.
+        // The fourth file has a name. The list begins with it.
         &format!("sif <15> dtime @{}", list.head),
         "ssv last_orphan 15",
         "feature needs_recovery",
     ] {
-        tools::print("debugfs", &["-w", "-R", request], &image);
+        tools::stdout("debugfs", &["-w", "-R", request], &image);
     }
     image
 }
 
-/// What e2fsck says while it mends an image, but for what it does with a list that is right.
-fn complaint(image: &Path) -> Option<String> {
-    let mended = tools::copy_of(image);
-    let said = tools::text(&tools::run("e2fsck", &["-fy"], &mended));
-    let complaints: Vec<&str> = said
+/// Returns the output of a repair by e2fsck, without the lines that it prints for a valid list.
+fn unexpected_repairs(image: &Path) -> Option<String> {
+    let repaired = tools::copy_of(image);
+    let output = tools::text(&tools::run("e2fsck", &["-fy"], &repaired));
+    let unexpected: Vec<&str> = output
         .lines()
         .filter(|line| {
-            let is_usual = [
+            let expected = [
                 "e2fsck ",
                 "Pass ",
                 "Clearing orphaned inode ",
                 "Truncating orphaned inode ",
             ];
-            let is_usual = is_usual.iter().any(|usual| line.starts_with(usual));
-            let is_end = [" blocks", "recovering journal", "FILE SYSTEM WAS MODIFIED *****"];
-            let is_end = is_end.iter().any(|end| line.ends_with(end));
-            !line.is_empty() && !is_usual && !is_end
+            let expected = expected.iter().any(|prefix| line.starts_with(prefix));
+            let expected_end = [" blocks", "recovering journal", "FILE SYSTEM WAS MODIFIED *****"];
+            let expected_end = expected_end.iter().any(|end| line.ends_with(end));
+            !line.is_empty() && !expected && !expected_end
         })
         .collect();
-    (!complaints.is_empty()).then(|| complaints.join("\n"))
+    (!unexpected.is_empty()).then(|| unexpected.join("\n"))
 }
 
 #[test]
-fn a_list_of_orphans_that_is_not_one_is_found() {
+fn a_damaged_orphan_list_is_found() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
     for features in ["^metadata_csum,^orphan_file", "metadata_csum,^orphan_file"] {
         for list in &LISTS {
-            let image = made(features, list);
+            let image = make_image(features, list);
             let what = format!("{features}, {}", list.name);
-            let complaint = complaint(&image);
-            assert_eq!(complaint.is_none(), list.is_right, "{what}: {complaint:?}");
+            let unexpected = unexpected_repairs(&image);
+            assert_eq!(unexpected.is_none(), list.valid, "{what}: {unexpected:?}");
             let report = ext4::check(File::open(&image).unwrap()).unwrap();
-            assert_eq!(report.is_clean(), list.is_right, "{what}: {report:#?}");
+            assert_eq!(report.is_clean(), list.valid, "{what}: {report:#?}");
         }
     }
 }
 
 #[test]
-fn files_that_were_open_without_a_name_are_no_fault() {
-    if tools::are_missing(&["e2fsck", "mke2fs"]) || kernel::is_missing() {
+fn files_open_without_a_name_at_a_power_cut_are_clean() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) || kernel::cannot_mount() {
         return;
     }
     for features in ["^orphan_file", "orphan_file", "orphan_file,^metadata_csum"] {
@@ -131,7 +131,7 @@ fn files_that_were_open_without_a_name_are_no_fault() {
 }
 
 fn open_without_a_name(features: &str) {
-    let image = formatted(16, features, &[]);
+    let image = make_with_mke2fs(16, features, &[]);
     let mount = Mount::new(&image);
     let open: Vec<File> = (0..5)
         .map(|number| {
@@ -146,15 +146,15 @@ fn open_without_a_name(features: &str) {
     let cut = tools::copy_of(&image);
     drop(open);
     mount.unmount();
-    let mended = tools::copy_of(&cut);
-    let said = tools::text(&tools::run("e2fsck", &["-fy"], &mended));
-    assert_eq!(said.matches("Clearing orphaned inode").count(), 5, "{said}");
-    tools::assert_clean(&mended, "mended");
+    let repaired = tools::copy_of(&cut);
+    let output = tools::text(&tools::run("e2fsck", &["-fy"], &repaired));
+    assert_eq!(output.matches("Clearing orphaned inode").count(), 5, "{output}");
+    tools::assert_clean(&repaired, "repaired");
     let report = ext4::check(File::open(&cut).unwrap()).unwrap();
     assert!(report.is_clean(), "{report:#?}");
 }
 
-/// What is damaged in a file of orphans: what it is called, bytes from the start of a block, and what is written there.
+/// Damage to an orphan file: a name, the offset in a block, and the bytes to write there.
 const DAMAGE: [(&str, u64, &[u8]); 4] = [
     ("an entry", 0, &[14]),
     ("the last entry", 1012, &[14]),
@@ -163,19 +163,19 @@ const DAMAGE: [(&str, u64, &[u8]); 4] = [
 ];
 
 #[test]
-fn a_file_of_orphans_that_is_not_one_is_found() {
+fn a_damaged_orphan_file_is_found() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
     for features in ["orphan_file", "orphan_file,^metadata_csum"] {
-        let image = formatted(8, features, &["-b", "1024"]);
+        let image = make_with_mke2fs(8, features, &["-b", "1024"]);
         tools::assert_clean(&image, features);
-        let blocks = tools::print("debugfs", &["-R", "blocks <12>"], &image);
+        let blocks = tools::stdout("debugfs", &["-R", "blocks <12>"], &image);
         let blocks: Vec<u64> = blocks.split_whitespace().map(|block| block.parse().unwrap()).collect();
         let file = File::options().read(true).write(true).open(&image).unwrap();
         for &block in [blocks.first(), blocks.last()].into_iter().flatten() {
             for (what, at, bytes) in DAMAGE {
-                // Without checksums of all there is none here.
+                // Without metadata checksums, this one is unused too.
                 if what == "the checksum" && features.contains("^metadata_csum") {
                     continue;
                 }
@@ -183,7 +183,7 @@ fn a_file_of_orphans_that_is_not_one_is_found() {
                 let mut good = vec![0; bytes.len()];
                 file.read_exact_at(&mut good, at).unwrap();
                 file.write_all_at(bytes, at).unwrap();
-                assert!(tools::e2fsck_fault(&image).is_some(), "{features}, {what}");
+                assert!(tools::e2fsck_errors(&image).is_some(), "{features}, {what}");
                 let report = ext4::check(File::open(&image).unwrap()).unwrap();
                 assert!(!report.is_clean(), "{features}, {what}");
                 file.write_all_at(&good, at).unwrap();

@@ -1,4 +1,4 @@
-//! The journal after a power cut.
+//! Journals after a power cut.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,16 +7,17 @@ use std::path::Path;
 
 use ext4::{BlockSize, Journal};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::kernel::{self, Mount};
 use support::listing::listing;
 use support::tools;
 
-/// What an image would be, had the power failed: a copy of it while it is mounted, with transactions in its journal only.
+/// Copies an image while it is mounted, as a power cut would leave it: transactions are in its
+/// journal only.
 #[test]
 fn a_journal_is_replayed_after_a_power_cut() {
-    if tools::are_missing(&["e2fsck", "dumpe2fs"]) || kernel::is_missing() {
+    if tools::are_missing(&["e2fsck", "dumpe2fs"]) || kernel::cannot_mount() {
         return;
     }
     let setups = [
@@ -26,14 +27,14 @@ fn a_journal_is_replayed_after_a_power_cut() {
     ];
     for setup in setups {
         let image = image_file();
-        let (_, model) = judge::build(&image, &setup, shapes::churn).unwrap();
+        let (_, model) = setup::build(&image, &setup, shapes::churn).unwrap();
         let mount = Mount::new(&image);
         kernel::exercise(&model, mount.path());
         fs::create_dir(mount.path().join("last")).unwrap();
         for number in 0..50 {
             fs::write(mount.path().join(format!("last/{number}")), [number; 3000]).unwrap();
         }
-        // What is synced has to survive; it is in the journal, and nowhere else for certain.
+        // Synced data must survive. Only the journal is certain to contain it.
         mount.sync();
         let for_kernel = tools::copy_of(&image);
         let for_e2fsck = tools::copy_of(&image);
@@ -61,7 +62,7 @@ fn a_journal_is_replayed_after_a_power_cut() {
     }
 }
 
-/// Sets of features of mke2fs that a [`ext4::Reader`] reads, with and without checksums.
+/// Features of mke2fs that an [`ext4::Reader`] supports, with and without checksums.
 const FEATURES: [&str; 6] = [
     "metadata_csum",
     "metadata_csum_seed",
@@ -73,17 +74,17 @@ const FEATURES: [&str; 6] = [
 
 #[test]
 fn the_reader_reads_what_the_kernel_wrote_with_and_without_checksums() {
-    if tools::are_missing(&["mke2fs"]) || kernel::is_missing() {
+    if tools::are_missing(&["mke2fs"]) || kernel::cannot_mount() {
         return;
     }
     for features in FEATURES {
         let image = image_file();
         File::create(&image).unwrap().set_len(64 * MIB).unwrap();
         let arguments = ["-q", "-F", "-t", "ext4", "-I", "256", "-b", "1024", "-O", features];
-        tools::print("mke2fs", &arguments, &image);
+        tools::stdout("mke2fs", &arguments, &image);
         let mount = Mount::new(&image);
         let file = mount.path().join("file");
-        // More than the numbers of a double-indirect block reach.
+        // Blocks beyond the reach of a double-indirect block.
         fs::write(&file, vec![b'x'; 400 << 10]).unwrap();
         let long = File::create(mount.path().join("long")).unwrap();
         for block in [0, 11, 12, 267, 268, 300, 65_803, 65_804, 70_000] {
@@ -115,7 +116,7 @@ fn the_reader_reads_what_the_kernel_wrote_with_and_without_checksums() {
     }
 }
 
-/// File systems of mke2fs and how they are mounted: all forms that a journal has.
+/// Features and mount options that cover all formats of a journal.
 const JOURNALS: [(&str, &str); 6] = [
     ("has_journal", "noatime"),
     ("^metadata_csum", "noatime"),
@@ -125,9 +126,9 @@ const JOURNALS: [(&str, &str); 6] = [
     ("^64bit,^extent,^flex_bg", "noatime"),
 ];
 
-/// Makes, changes and removes files, so that the journal begins anew, and fills the rest, so that blocks of directories become
-/// content.
-fn use_up(root: &Path) {
+/// Makes, changes and removes files until the journal wraps around, then fills the disk, so that
+/// blocks of directories become file content.
+fn fill_journal_and_disk(root: &Path) {
     for round in 0..40u8 {
         let directory = root.join(format!("round {round}"));
         fs::create_dir(&directory).unwrap();
@@ -135,7 +136,7 @@ fn use_up(root: &Path) {
             let name = format!("{number:0>100}");
             fs::write(directory.join(name), vec![round; number]).unwrap();
         }
-        // Its blocks begin like those of the journal.
+        // These blocks begin with the magic number of the journal.
         let block = [&0xC03B_3998_u32.to_be_bytes()[..], &[round; 1020]].concat();
         fs::write(root.join(format!("like {round}")), block.repeat(200)).unwrap();
         kernel::sync(root);
@@ -155,8 +156,8 @@ fn use_up(root: &Path) {
 }
 
 #[test]
-fn the_reader_sees_what_e2fsck_makes_of_a_journal() {
-    if tools::are_missing(&["e2fsck", "dumpe2fs", "mke2fs"]) || kernel::is_missing() {
+fn the_reader_sees_the_tree_that_e2fsck_replays() {
+    if tools::are_missing(&["e2fsck", "dumpe2fs", "mke2fs"]) || kernel::cannot_mount() {
         return;
     }
     for (features, options) in JOURNALS {
@@ -167,50 +168,50 @@ fn the_reader_sees_what_e2fsck_makes_of_a_journal() {
             let arguments = [
                 "-q", "-F", "-t", "ext4", "-J", "size=4", "-b", block_size, "-O", features,
             ];
-            tools::print("mke2fs", &arguments, &image);
+            tools::stdout("mke2fs", &arguments, &image);
             let mount = Mount::with_options(&image, options);
-            use_up(mount.path());
+            fill_journal_and_disk(mount.path());
             let cut = tools::copy_of(&image);
             mount.unmount();
             let found = tools::superblock_field(&cut, "Filesystem features");
             assert!(found.contains("needs_recovery"), "{what}: nothing to replay: {found}");
 
-            let seen = listing(&cut);
+            let read = listing(&cut);
             let replayed = tools::text(&tools::run("e2fsck", &["-fy"], &cut));
             assert!(replayed.contains("recovering journal"), "{what}: {replayed}");
             let expected = listing(&cut);
-            assert_eq!(seen.len(), expected.len(), "{what}");
-            for (seen, expected) in seen.iter().zip(&expected) {
-                assert_eq!(seen, expected, "{what}");
+            assert_eq!(read.len(), expected.len(), "{what}");
+            for (read, expected) in read.iter().zip(&expected) {
+                assert_eq!(read, expected, "{what}");
             }
-            assert!(seen.iter().any(|line| line.starts_with("/like 0 file")), "{what}");
+            assert!(read.iter().any(|line| line.starts_with("/like 0 file")), "{what}");
         }
     }
 }
 
 #[test]
-fn a_copy_of_the_journals_map_that_is_not_one_is_found() {
+fn a_damaged_backup_of_the_journal_map_is_found() {
     if tools::are_missing(&["e2fsck", "mke2fs"]) {
         return;
     }
     let image = image_file();
     File::create(&image).unwrap().set_len(20 * MIB).unwrap();
     let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", "^metadata_csum"];
-    tools::print("mke2fs", &arguments, &image);
+    tools::stdout("mke2fs", &arguments, &image);
     tools::assert_clean(&image, "unchanged");
     let file = File::options().read(true).write(true).open(&image).unwrap();
-    // All 60 bytes of `s_jnl_blocks` that e2fsck looks at, which it does before it mends, and only then.
+    // All 60 bytes of `s_jnl_blocks`. e2fsck checks them only when it repairs.
     for at in (1024 + 0x10C..1024 + 0x10C + 60).step_by(7) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 4], at).unwrap();
-        let mended = tools::copy_of(&image);
-        let said = tools::text(&tools::run("e2fsck", &["-fy"], &mended));
+        let repaired = tools::copy_of(&image);
+        let output = tools::text(&tools::run("e2fsck", &["-fy"], &repaired));
         assert!(
-            said.contains("Backing up journal inode block information"),
-            "{at}: {said}"
+            output.contains("Backing up journal inode block information"),
+            "{at}: {output}"
         );
-        tools::assert_clean(&mended, "mended");
+        tools::assert_clean(&repaired, "repaired");
         let report = ext4::check(File::open(&image).unwrap()).unwrap();
         assert_eq!(report.findings.len(), 1, "{at}: {report:#?}");
         file.write_all_at(&byte, at).unwrap();

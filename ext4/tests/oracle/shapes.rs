@@ -1,4 +1,4 @@
-//! Trees that ask something of each structure. Each is told the size of a block in bytes.
+//! Trees that exercise each structure. Each function gets the block size in bytes.
 
 use std::fs::File;
 
@@ -7,15 +7,15 @@ use ext4::{MAX_LINKS, Metadata, Timestamp, Xattrs};
 use support::content::Content;
 use support::model::{Build, Node, permissions};
 
-/// Nothing but the root.
+/// Only the root.
 pub(crate) fn empty(_: &mut Build<File>, _: u64) {}
 
 /// One short file.
 pub(crate) fn one_file(build: &mut Build<File>, _: u64) {
-    build.file("hello", Content::dense(1, 5));
+    build.add_file("hello", Content::dense(1, 5));
 }
 
-/// Every kind of file, with metadata at the ends of their ranges.
+/// Files of every type, with metadata at the ends of their ranges.
 pub(crate) fn every_kind(build: &mut Build<File>, _: u64) {
     let times = [
         Timestamp::MIN,
@@ -43,7 +43,7 @@ pub(crate) fn every_kind(build: &mut Build<File>, _: u64) {
     ];
     for (number, kind) in kinds.into_iter().enumerate() {
         for (other, mode) in [0o0, 0o644, 0o1777, 0o2755, 0o4711, 0o7777].into_iter().enumerate() {
-            // The kernel takes 2^32 - 1 for no owner at all.
+            // The kernel takes 2^32 - 1 for an invalid owner.
             let ids = [0, 1, 65_534, 65_535, 65_536, u32::MAX - 1];
             let metadata = Metadata {
                 mode,
@@ -71,7 +71,7 @@ pub(crate) fn every_kind(build: &mut Build<File>, _: u64) {
     }
 }
 
-/// Symlinks around the lengths at which they leave the inode, and the longest.
+/// Symlinks around the lengths at which they no longer fit into the inode, and the longest.
 pub(crate) fn symlinks(build: &mut Build<File>, block_size: u64) {
     for len in [1, 59, 60, 61, 1023, 1024, 2047, 2048, 4095] {
         if len < block_size {
@@ -83,10 +83,10 @@ pub(crate) fn symlinks(build: &mut Build<File>, block_size: u64) {
     }
 }
 
-/// Hard links to every kind of file but directories, as many as there can be.
+/// Hard links to every type of file but directories, up to the maximum number.
 pub(crate) fn hard_links(build: &mut Build<File>, _: u64) {
-    build.directory("many");
-    build.file("many/0", Content::dense(5, 100));
+    build.add_directory("many");
+    build.add_file("many/0", Content::dense(5, 100));
     for number in 1..MAX_LINKS {
         build.link(format!("many/{number}"), "many/0");
     }
@@ -99,7 +99,7 @@ pub(crate) fn hard_links(build: &mut Build<File>, _: u64) {
         Node::Socket,
         Node::File(Content::dense(6, 1 << 17)),
     ];
-    build.directory("others");
+    build.add_directory("others");
     for (number, kind) in kinds.into_iter().enumerate() {
         build.put(format!("{number}"), permissions(0o600), kind).unwrap();
         build.link(format!("others/{number}"), format!("{number}"));
@@ -109,11 +109,11 @@ pub(crate) fn hard_links(build: &mut Build<File>, _: u64) {
 }
 
 /// Directories of one full block, of 4 bytes and one entry more, of two full blocks, and of one
-/// name only.
+/// name.
 pub(crate) fn full_directories(build: &mut Build<File>, block_size: u64) {
-    build.file("file", Content::dense(7, 10));
-    // 12 bytes of each block hold its checksum, 4 stay free, 24 hold `.` and `..`; a name of 8
-    // bytes takes 16 and one of 16 takes 24.
+    build.add_file("file", Content::dense(7, 10));
+    // 12 bytes of each block hold its checksum, 4 stay free, and 24 hold `.` and `..`. A name of 8
+    // bytes takes 16 bytes, and one of 16 takes 24.
     let full = (block_size - 12 - 4 - 24 - 24) / 16;
     let directories = [
         ("full", "last of 16 bytes", full),
@@ -122,20 +122,20 @@ pub(crate) fn full_directories(build: &mut Build<File>, block_size: u64) {
         ("two blocks", "last of 16 bytes", 2 * full),
     ];
     for (directory, last, count) in directories {
-        build.directory(directory);
+        build.add_directory(directory);
         build.link(format!("{directory}/{last}"), "file");
         for number in 0..count {
             build.link(format!("{directory}/{number:08}"), "file");
         }
     }
-    build.directory("one name");
+    build.add_directory("one name");
     build.link(format!("one name/{}", "n".repeat(255)), "file");
 }
 
-/// An index with nodes below its root: long names, so that few fill a leaf.
+/// An index with nodes below its root. Names are long, so that few fill a leaf.
 pub(crate) fn deep_index(build: &mut Build<File>, block_size: u64) {
-    build.directory("directory");
-    build.file("directory/file", Content::dense(8, 10));
+    build.add_directory("directory");
+    build.add_file("directory/file", Content::dense(8, 10));
     // More leaves than the root has room for, of about `block_size` / 264 names each.
     let leaves = (block_size - 40) / 8 + 1;
     for number in 0..(leaves * block_size / 264).min(60_000) {
@@ -143,22 +143,23 @@ pub(crate) fn deep_index(build: &mut Build<File>, block_size: u64) {
     }
 }
 
-/// Directories in directories, deeper than any path can name at once in parts, and wide.
+/// Directories nested 150 deep, and 300 in one directory.
 pub(crate) fn nested_directories(build: &mut Build<File>, _: u64) {
     let mut path = String::from("d");
-    build.directory(&path);
+    build.add_directory(&path);
     for depth in 0..150 {
         path = format!("{path}/{depth}");
-        build.directory(&path);
+        build.add_directory(&path);
     }
     for number in 0..300 {
-        build.directory(format!("d/sub {number}"));
+        build.add_directory(format!("d/sub {number}"));
     }
 }
 
 /// Extended attributes in the inode, in a block, in both, and at the limits of each.
 pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
-    // 96 bytes in the inode: 4 of magic, 4 of zeros after the entries; an entry is 16 bytes and its name.
+    // 96 bytes in the inode: 4 of magic, 4 of zeros after the entries. An entry is 16 bytes and its
+    // name.
     let inode_room = 96 - 4 - 4 - 20;
     let block_room = usize::try_from(block_size).unwrap() - 32 - 4 - 20;
     let lengths = [
@@ -174,16 +175,16 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
         block_room,
     ];
     for (number, len) in lengths.into_iter().enumerate() {
-        // The kernel takes 64 KiB at most, and so do its readers.
+        // The kernel and its readers accept 64 KiB at most.
         let len = len.min((1 << 16) - 64);
-        put_with(build, &format!("value {number}"), &[(b"user.note", &vec![b'v'; len])]);
+        put_with_xattrs(build, &format!("value {number}"), &[(b"user.note", &vec![b'v'; len])]);
     }
-    put_with(
+    put_with_xattrs(
         build,
         "longest name",
         &[(&[&b"user."[..], &[b'n'; 250]].concat(), b"value")],
     );
-    put_with(
+    put_with_xattrs(
         build,
         "all namespaces",
         &[
@@ -223,7 +224,7 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
         .unwrap();
     metadata.xattrs.set(b"system.posix_acl_default", &acl(70_000)).unwrap();
     build.put("default", metadata, Node::Directory).unwrap();
-    // A symlink and a device have no `user.` attributes.
+    // Symlinks and devices cannot have `user.` attributes.
     let metadata = with_xattrs(0o777, &[(b"trusted.note", &[1; 40]), (b"security.note", &[2; 200])]);
     build
         .put("symlink", metadata.clone(), Node::Symlink(b"nowhere".to_vec()))
@@ -231,11 +232,12 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
     build.put("device", metadata, Node::CharDevice(10, 200)).unwrap();
 }
 
-/// Values of attributes that need inodes of their own, alone, together, and shared by inodes and by attributes.
+/// Attribute values in inodes of their own: alone, together, and shared by inodes and by
+/// attributes.
 pub(crate) fn large_values(build: &mut Build<File>, _: u64) {
     let value = |byte, len| vec![byte; len];
     for (number, len) in [4_100, 5_000, 65_535, 65_536].into_iter().enumerate() {
-        put_with(build, &format!("length {number}"), &[(b"user.large", &value(1, len))]);
+        put_with_xattrs(build, &format!("length {number}"), &[(b"user.large", &value(1, len))]);
     }
     for number in 0..40 {
         let attributes: [(&[u8], &[u8]); 4] = [
@@ -244,69 +246,71 @@ pub(crate) fn large_values(build: &mut Build<File>, _: u64) {
             (b"user.third", &value(3, 60_000)),
             (b"user.small", &value(number % 3, 80)),
         ];
-        put_with(build, &format!("many {number}"), &attributes);
+        put_with_xattrs(build, &format!("many {number}"), &attributes);
     }
     let metadata = with_xattrs(0o755, &[(b"trusted.large", &value(3, 60_000))]);
     build.put("directory", metadata.clone(), Node::Directory).unwrap();
     build.put("fifo", metadata, Node::Fifo).unwrap();
 }
 
-/// Little content, and every structure that can be damaged: an index, nodes of extents, attributes of each place.
+/// Little content, and every structure that can be damaged: an index, extent nodes, and attributes
+/// in the inode, in a block, and in inodes of their own.
 pub(crate) fn every_structure(build: &mut Build<File>, block_size: u64) {
-    build.directory("index");
+    build.add_directory("index");
     for number in 0..2 * block_size / 20 {
         build.link(format!("index/{number:0>40}"), "2 0");
     }
-    build.file("extents", Content::in_extents(9, 100, block_size));
+    build.add_file("extents", Content::in_extents(9, 100, block_size));
     build
         .put("long", permissions(0o777), Node::Symlink(vec![b't'; 200]))
         .unwrap();
-    put_with(build, "value", &[(b"user.large", &[1; 5_000])]);
+    put_with_xattrs(build, "value", &[(b"user.large", &[1; 5_000])]);
     for name in ["one", "other"] {
-        put_with(build, name, &[(b"user.note", b"near"), (b"user.shared", &[2; 300])]);
+        put_with_xattrs(build, name, &[(b"user.note", b"near"), (b"user.shared", &[2; 300])]);
     }
 }
 
-/// Small files and directories, around the lengths at which they leave the inode.
+/// Small files and directories, around the lengths at which they no longer fit into the inode.
 pub(crate) fn small_files(build: &mut Build<File>, _: u64) {
     for len in [0, 1, 59, 60, 61, 127, 128, 129, 160] {
-        build.file(format!("{len}"), Content::dense(len, len));
+        build.add_file(format!("{len}"), Content::dense(len, len));
         let path = format!("{len} with attributes");
         let metadata = with_xattrs(0o644, &[(b"user.note", b"a note")]);
         build.put(path, metadata, Node::File(Content::dense(len, len))).unwrap();
     }
-    build.file("a hole", Content::sparse(1, 100, vec![]));
-    build.file("data and a hole", Content::sparse(2, 100, vec![0..1, 30..60]));
-    // Entries of 12 bytes: 56 bytes of them lie in `i_block`, 68 more in an attribute.
+    build.add_file("a hole", Content::sparse(1, 100, vec![]));
+    build.add_file("data and a hole", Content::sparse(2, 100, vec![0..1, 30..60]));
+    // Entries of 12 bytes. 56 bytes of them fit into `i_block`, and 68 more into an attribute.
     for count in [1, 4, 5, 9, 10, 11] {
-        build.directory(format!("directory {count}"));
+        build.add_directory(format!("directory {count}"));
         for number in 0..count {
             build.link(format!("directory {count}/{number:04}"), "60");
         }
     }
-    build.directory("parent");
-    build.directory("parent/child");
-    build.directory("parent/child/grandchild");
+    build.add_directory("parent");
+    build.add_directory("parent/child");
+    build.add_directory("parent/child/grandchild");
 }
 
-/// Blocks of attributes that more inodes have than can share one.
+/// Attribute blocks with more inodes than can share one.
 pub(crate) fn shared_xattrs(build: &mut Build<File>, _: u64) {
     for directory in ["a", "b"] {
-        build.directory(directory);
+        build.add_directory(directory);
         for number in 0..1_500 {
-            // Half of them have the one block, half the other.
+            // Even numbers share one block, odd numbers the other.
             let value = [number % 2; 300];
-            put_with(
+            put_with_xattrs(
                 build,
                 &format!("{directory}/{number}"),
                 &[(b"user.shared", &value.map(|byte| u8::try_from(byte).unwrap()))],
             );
         }
     }
-    put_with(build, "alone", &[(b"user.shared", &[2; 300])]);
+    put_with_xattrs(build, "alone", &[(b"user.shared", &[2; 300])]);
 }
 
-/// Sparse files: all hole, a hole first or last, ranges that begin and end within a block, and far ends.
+/// Sparse files: all hole, a hole first or last, ranges that begin and end within a block, and far
+/// ends.
 pub(crate) fn sparse_files(build: &mut Build<File>, block_size: u64) {
     let one = |range| Vec::from([range]);
     let largest = (1_u64 << 40).min(block_size << 31);
@@ -329,20 +333,20 @@ pub(crate) fn sparse_files(build: &mut Build<File>, block_size: u64) {
         (1 << 22, one((1 << 21)..(1 << 21) + block_size)),
     ];
     for (number, (len, ranges)) in files.into_iter().enumerate() {
-        build.file(
+        build.add_file(
             format!("sparse {number}"),
             Content::sparse(10 + number as u64, len, ranges),
         );
     }
 }
 
-/// Files with as many extents as the inode, a leaf, and the root's leaves hold, and one more.
+/// Files with as many extents as fit into the inode, a leaf, and the root's leaves, and one more.
 pub(crate) fn many_extents(build: &mut Build<File>, block_size: u64) {
     let leaf = (block_size - 12) / 12;
     for count in [4, 5, leaf, leaf + 1, 4 * leaf, 4 * leaf + 1] {
-        // With large blocks so many extents are too large for a test.
+        // With large blocks, these files are too large for a test.
         if count * block_size < 64 << 20 {
-            build.file(
+            build.add_file(
                 format!("{count} extents"),
                 Content::in_extents(count, count, block_size),
             );
@@ -350,14 +354,14 @@ pub(crate) fn many_extents(build: &mut Build<File>, block_size: u64) {
     }
 }
 
-/// Much that passes through and is gone in the end, in whose place something else may lie.
+/// Files of which most are removed, so that later content takes their place.
 pub(crate) fn churn(build: &mut Build<File>, block_size: u64) {
     for round in 0..4 {
         for number in 0..60 {
             let len = (number * 7_919) % 300_000 + round;
-            build.file(format!("{round} {number}"), Content::dense(100 * round + number, len));
+            build.add_file(format!("{round} {number}"), Content::dense(100 * round + number, len));
         }
-        build.file(format!("sparse {round}"), Content::in_extents(round, 50, block_size));
+        build.add_file(format!("sparse {round}"), Content::in_extents(round, 50, block_size));
         for number in (0..60).filter(|number| number % 4 != round) {
             build.remove(format!("{round} {number}"));
         }
@@ -374,7 +378,7 @@ fn with_xattrs(mode: u16, attributes: &[(&[u8], &[u8])]) -> Metadata {
     metadata
 }
 
-fn put_with(build: &mut Build<File>, path: &str, attributes: &[(&[u8], &[u8])]) {
+fn put_with_xattrs(build: &mut Build<File>, path: &str, attributes: &[(&[u8], &[u8])]) {
     build
         .put(path, with_xattrs(0o644, attributes), Node::File(Content::dense(11, 3)))
         .unwrap();

@@ -1,23 +1,27 @@
-//! File systems of every size: the smallest, those at the edges of groups and of copies of the superblock, the largest.
+//! File systems of every size: the smallest, those at the edges of groups and backup superblocks,
+//! the largest.
 
 use std::fs::File;
 use std::path::Path;
 
 use ext4::{BlockSize, FormatError, Inodes, Journal, Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file, judge};
+use crate::setup::{self, MIB, Setup, assert_clean_and_usable, image_file};
 use support::content::Content;
 use support::model::Build;
 use support::skip::skip;
 use support::tools;
 
-/// Makes an image of exactly so many bytes with one short file.
+/// Makes an image of `bytes` bytes with one short file.
 fn build(image: &Path, bytes: u64, change: impl FnOnce(&mut Options)) -> Result<(), FormatError> {
     let setup = Setup::small("of a size", |options| {
         options.size = Size::Fixed(bytes);
         change(options);
     });
-    judge::build(image, &setup, |build, _| build.file("file", Content::dense(1, 5000))).map(drop)
+    setup::build(image, &setup, |build, _| {
+        build.add_file("file", Content::dense(1, 5000))
+    })
+    .map(drop)
 }
 
 #[test]
@@ -29,7 +33,8 @@ fn sizes_around_the_edges_of_groups_and_copies_are_clean() {
     for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4] {
         let block = u64::from(block_size.bytes());
         let first_block = u64::from(block_size == BlockSize::Kib1);
-        // The first groups, some without a copy, and the first powers of 5 and 7 of their own.
+        // The first groups, some without a backup superblock, and groups around the first powers of
+        // 5 and 7.
         for group in [1, 2, 3, 4, 7, 8, 25, 26, 49] {
             let edge = first_block + group * 8 * block;
             for growth in [true, false] {
@@ -91,14 +96,14 @@ fn a_file_system_that_is_exactly_full_is_clean_and_can_lose_names() {
             options.block_size = block_size;
             options.size = Size::Fixed(mib * MIB);
         });
-        let fill = |len| move |build: &mut Build<File>, _| build.file("file", Content::dense(1, len));
+        let fill = |len| move |build: &mut Build<File>, _| build.add_file("file", Content::dense(1, len));
         let image = image_file();
-        let (empty, _) = judge::build(&image, &setup, fill(0)).unwrap();
+        let (empty, _) = setup::build(&image, &setup, fill(0)).unwrap();
         let free = empty.size_bytes - empty.used_bytes;
-        let (summary, _) = judge::build(&image, &setup, fill(free)).unwrap();
+        let (summary, _) = setup::build(&image, &setup, fill(free)).unwrap();
         assert_eq!(summary.used_bytes, summary.size_bytes);
-        judge(std::slice::from_ref(&setup), fill(free));
-        let error = judge::build(&image, &setup, fill(free + 1)).unwrap_err();
+        assert_clean_and_usable(std::slice::from_ref(&setup), fill(free));
+        let error = setup::build(&image, &setup, fill(free + 1)).unwrap_err();
         assert!(matches!(error, FormatError::NoSpace { .. }), "{error}");
     }
 }
@@ -108,7 +113,7 @@ fn sizes_beyond_32_bits_of_blocks_are_clean() {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    // Files on ext4 end before 16 TiB; those in memory do not.
+    // Files on ext4 end before 16 TiB, and files in tmpfs do not.
     let Ok(image) = tempfile::NamedTempFile::new_in("/dev/shm") else {
         skip("/dev/shm does not take files of 16 TiB");
         return;

@@ -1,4 +1,4 @@
-//! What was freed: no trace of it in the image, no space on the host.
+//! Freed content: it leaves no trace in the image, and takes no space on the host.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -7,13 +7,13 @@ use std::slice;
 
 use ext4::{BlockSize, FileData, Formatter, InodeId, Kind, Options, Output, Size, Tree};
 
-use crate::judge::{MIB, Setup, image_file};
+use crate::setup::{MIB, Setup, image_file};
 use support::tools;
 
-/// What no image may hold.
+/// Content that must not be in the image.
 const MARKER: &[u8; 32] = b"the secret that was here before!";
 
-/// Writes content that is freed again between content that stays, and makes the image of a size.
+/// Writes content that is freed between content that stays, and makes an image of a size.
 fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<u64>) -> O {
     let setup = Setup::small("secrets", |options| {
         options.block_size = block_size;
@@ -39,8 +39,8 @@ fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<
         formatter.free(secret);
         formatter.free(sparse);
     }
-    // More than are cleared together, and with every second one that lies beside it only later.
-    let secrets = (0..5_000).map(|_| small_secret(&mut formatter)).enumerate();
+    // More ranges than are discarded at once. The second half lies beside those already freed.
+    let secrets = (0..5_000).map(|_| write_small_secret(&mut formatter)).enumerate();
     let (first, second): (Vec<_>, Vec<_>) = secrets.partition(|(number, _)| number % 2 == 0);
     for half in [first, second] {
         for (_, secret) in half {
@@ -57,31 +57,32 @@ fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<
     formatter.finish(tree).unwrap().0
 }
 
-/// Content of one block.
-fn small_secret<O: Output>(formatter: &mut Formatter<O>) -> FileData {
+/// Writes content of one block.
+fn write_small_secret<O: Output>(formatter: &mut Formatter<O>) -> FileData {
     let secret = MARKER.repeat(20);
     formatter.write_data(&secret[..], secret.len() as u64).unwrap()
 }
 
-fn holds_marker(bytes: &[u8]) -> bool {
-    // A quarter of it would be too much already.
+fn contains_marker(bytes: &[u8]) -> bool {
+    // A quarter of the marker would be a leak already.
     bytes.windows(8).any(|window| window == &MARKER[..8])
 }
 
-/// Less than a page of the host, and as much as most have.
+/// Smaller than a page of the host, and the usual page size.
 const BLOCK_SIZES: [BlockSize; 2] = [BlockSize::Kib1, BlockSize::Kib4];
 
-/// A size that holds what stays, which is far less than what passed through.
+/// A size that holds the content that stays, but not all that was written.
 const SMALL: u64 = 10 * MIB;
 
 #[test]
 fn freed_content_is_nowhere_in_the_image() {
-    // With room for all that was written, and with so little that what stays has to move.
+    // With room for all that was written, and with so little that the content that stays has to
+    // move.
     for size in [None, Some(200 * MIB), Some(SMALL)] {
         for block_size in BLOCK_SIZES {
             let image = build_with_secrets(Vec::new(), block_size, size);
             assert!(image.windows(8).any(|window| window == b"kkkkkkkk"));
-            assert!(!holds_marker(&image), "{size:?}");
+            assert!(!contains_marker(&image), "{size:?}");
         }
     }
 }
@@ -99,7 +100,7 @@ fn freed_content_takes_no_space_on_the_host() {
         file.sync_all().unwrap();
         let mut bytes = Vec::new();
         File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
-        assert!(!holds_marker(&bytes), "{size:?}");
+        assert!(!contains_marker(&bytes), "{size:?}");
         let pages = bytes
             .chunks(4096)
             .filter(|page| page.iter().any(|&byte| byte != 0))
@@ -122,7 +123,7 @@ fn space_of_many_freed_files_is_given_back_before_the_end() {
     let file = File::options().read(true).write(true).open(&path).unwrap();
     let on_host = || fs::metadata(&path).unwrap().blocks() * 512;
     let mut formatter = Formatter::new(file, Options::new([7; 16])).unwrap();
-    let secrets: Vec<_> = (0..2_000).map(|_| small_secret(&mut formatter)).collect();
+    let secrets: Vec<_> = (0..2_000).map(|_| write_small_secret(&mut formatter)).collect();
     let before = on_host();
     assert!(before > 7 * MIB, "{before}");
     for secret in secrets {

@@ -1,5 +1,5 @@
-//! Programs that users run on a disk: each does the same to our image and to mke2fs's of the same
-//! tree.
+//! Programs that people run on disks: each has the same effect on our image and on mke2fs's of the
+//! same tree.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,17 +7,17 @@ use std::thread;
 
 use ext4::{BlockSize, Journal, Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::content::Content;
 use support::kernel::{self, Mount};
 use support::listing::tree_of;
 use support::model::{Build, Node, permissions};
-use support::skip::say;
+use support::skip::print_uncaptured;
 use support::tools;
 
-/// Scripts for `sh -e` by name. `$image` is a copy of the image, `$tree` a copy of its tree, `$out`
-/// a path for anything, and `$mnt` an empty directory.
+/// Names and scripts for `sh -e`. `$image` is a copy of the image, `$tree` a copy of its tree,
+/// `$out` a path for any file, and `$mnt` an empty directory.
 const CASES: &[(&str, &str)] = &[
     ("tune2fs -L", "tune2fs -L other $image"),
     ("tune2fs -U", "tune2fs -U random $image"),
@@ -173,17 +173,17 @@ const CASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Outcome of a case.
+/// Outcome of a script.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     exit_code: Option<i32>,
-    /// Exit code of `e2fsck -fn` after it.
+    /// Exit code of `e2fsck -fn` after the script.
     e2fsck: Option<i32>,
-    /// Set if there are the same files with the same contents.
+    /// Set if the files and their contents did not change.
     same_tree: bool,
 }
 
-/// As it should be, whatever comes of the other image.
+/// The ideal outcome, which passes whatever the script does to the other image.
 const GOOD: Outcome = Outcome {
     exit_code: Some(0),
     e2fsck: Some(0),
@@ -206,24 +206,24 @@ fn setups() -> Vec<Setup> {
     ]
 }
 
-/// Files of many sizes, one of many extents, gaps, a symlink, and large directories.
+/// Files of many sizes, a file of many extents, gaps, a symlink, and large directories.
 fn tree(build: &mut Build<File>, block_size: u64) {
-    build.directory("churn");
+    build.add_directory("churn");
     for number in 0..40 {
-        build.file(
+        build.add_file(
             format!("churn/{number}"),
             Content::dense(number, (number * 7_919) % 90_000),
         );
     }
-    build.file("extents", Content::in_extents(1, 300, block_size));
-    build.file("passes", Content::dense(7, 3_000_000));
-    build.file("stays", Content::dense(8, 3_000_000));
+    build.add_file("extents", Content::in_extents(1, 300, block_size));
+    build.add_file("passes", Content::dense(7, 3_000_000));
+    build.add_file("stays", Content::dense(8, 3_000_000));
     build.remove("passes");
     let target = Node::Symlink(b"churn/1".to_vec());
     build.put("link", permissions(0o777), target).unwrap();
-    build.directory("large");
-    build.file("large/file", Content::dense(9, 10));
-    // With blocks of 1 KiB, more leaves than the root of an index leads to.
+    build.add_directory("large");
+    build.add_file("large/file", Content::dense(9, 10));
+    // With blocks of 1 KiB, more leaves than the root of an index has room for.
     for number in 0..(block_size - 40) / 8 * (block_size / 264) {
         if number < 1_000 {
             build.link(format!("large/{number:x>255}"), "large/file");
@@ -232,7 +232,7 @@ fn tree(build: &mut Build<File>, block_size: u64) {
     shapes::nested_directories(build, block_size);
 }
 
-/// Makes mke2fs's image of a tree that is at a path, like another image.
+/// Makes an image of a tree with mke2fs, with the size, inodes, UUID and features of another image.
 fn mke2fs(like: &Path, tree: &Path, setup: &Setup) -> tempfile::TempPath {
     let image = image_file();
     let fields = tools::superblock_fields(like);
@@ -267,7 +267,7 @@ fn outcome(image: &Path, tree: &Path, script: &str) -> (Outcome, String) {
         .env("out", scratch.path().join("out"))
         .env("mnt", &mount);
     let output = tools::output(&mut command);
-    // A script that failed leaves it mounted.
+    // A script that failed may leave it mounted.
     tools::output(tools::command("umount").arg("-q").arg(&mount));
     let e2fsck = tools::run("e2fsck", &["-fn"], &copy);
     let outcome = Outcome {
@@ -280,7 +280,7 @@ fn outcome(image: &Path, tree: &Path, script: &str) -> (Outcome, String) {
 
 fn compare(setup: &Setup) -> Vec<String> {
     let ours = image_file();
-    judge::build(&ours, setup, tree).unwrap();
+    setup::build(&ours, setup, tree).unwrap();
     let mount = Mount::read_only(&ours);
     let copied = tempfile::tempdir().unwrap();
     let copy = tools::output(
@@ -299,7 +299,7 @@ fn compare(setup: &Setup) -> Vec<String> {
         let (our_outcome, our_text) = outcome(&ours, copied.path(), script);
         let (their_outcome, their_text) = outcome(&theirs, copied.path(), script);
         if our_outcome != GOOD || their_outcome != GOOD {
-            say(&format!(
+            print_uncaptured(&format!(
                 "{}: {name}: ours {our_outcome:?}, mke2fs's {their_outcome:?}\n",
                 setup.name
             ));
@@ -317,7 +317,7 @@ fn compare(setup: &Setup) -> Vec<String> {
 #[test]
 fn programs_do_the_same_to_our_images_and_to_those_of_mke2fs() {
     let programs = ["mke2fs", "tune2fs", "resize2fs", "grub-fstest", "7z", "fls", "fuse2fs"];
-    if tools::are_missing(&programs) || kernel::is_missing() {
+    if tools::are_missing(&programs) || kernel::cannot_mount() {
         return;
     }
     let setups = setups();

@@ -1,18 +1,18 @@
-//! Configuration of the init: what a machine runs, and as whom.
+//! Layout of the init's configuration: what a machine runs, and as which user.
 //!
 //! The builder of an image (`src/guest`) writes it, and the init in that image (`guest/init`) reads
 //! it.
 //!
 //! # Format
 //!
-//! The init is an ELF program of 64 bits, little-endian. Its last `PT_LOAD` segment, which is only
-//! read, holds the configuration and is the end of the file. The builder replaces the segment, so
-//! it may have any length, and sets `p_filesz` and `p_memsz` to that.
+//! The init is an ELF program of 64 bits, little-endian. Its last `PT_LOAD` segment is read-only,
+//! holds the configuration, and ends the file. The builder replaces the segment, so it may have any
+//! length, and sets `p_filesz` and `p_memsz` to that length.
 //!
-//! The segment begins with a [`Configuration`]. What that points to follows, in any order:
+//! The segment begins with a [`Configuration`]. The values that it points to follow, in any order:
 //!
-//! - An address is a virtual one, at which the kernel maps the segment. So the init parses nothing:
-//!   an address in the segment is a pointer.
+//! - An address is the virtual address at which the kernel maps the value. So the init parses
+//!   nothing: an address in the segment is a pointer.
 //! - A string is bytes and a NUL.
 //! - A list of strings is their addresses and a 0, which `execve` takes as it is.
 //! - The other lists have a count, and lie at a multiple of 8.
@@ -26,6 +26,15 @@
 //! let bytes = [path, &[0; 3], &run.to_bytes()].concat();
 //! assert_eq!(bytes[8..12], [0x50, 0x00, 0x41, 0x00]);
 //! ```
+//!
+//! # To add a field
+//!
+//! 1. Here: the field, its offset in `layout!`, and the test below. It changes the layout: old
+//!    programs and new builders do not work together, so both change in one commit.
+//! 2. `src/guest/program.rs`: its value in `build`, and the test `any_bytes_reach_the_guest`.
+//! 3. `guest/init/src/configuration.rs`: its value in the static, and a method that returns it.
+//! 4. `just init`: builds the prebuilt programs in `src/guest/init`. `tests/init.rs` compares them
+//!    with the sources, and `tests/boot` runs them.
 #![no_std]
 
 use core::ffi::CStr;
@@ -39,21 +48,21 @@ pub const SYS: &CStr = c"/sys";
 pub const DEV: &CStr = c"/dev";
 /// Mount point of a tmpfs, if the image has this directory.
 pub const RUN: &CStr = c"/run";
-/// Mount point of another.
+/// Mount point of another tmpfs, if the image has this directory.
 pub const TMP: &CStr = c"/tmp";
 
 /// [`Directory::mount`] of a mount point of a tmpfs.
 pub const MOUNT: u32 = 1;
-/// [`Directory::mount`] of a mount point of a tmpfs that would hide files of the image: it is
-/// mounted only if the root is read-only.
+/// [`Directory::mount`] of a mount point of a tmpfs that would hide files of the image. The init
+/// mounts it only if the root is read-only.
 pub const MOUNT_IF_READ_ONLY: u32 = 2;
 
 /// Start of the segment.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Configuration {
-    /// Address of the list of the command and its arguments, of which there is at least one. It is
-    /// 0 in a program that no builder has configured.
+    /// Address of the list of the command and its arguments. Never empty. The address is 0 in a
+    /// program without a configuration.
     pub arguments: u64,
     /// Address of the list of the environment, in the form `NAME=value`.
     pub environment: u64,
@@ -65,31 +74,31 @@ pub struct Configuration {
     pub directories: u64,
     /// Number of directories.
     pub directory_count: u64,
-    /// Address of the path of the directory in which the command starts.
+    /// Address of the path of the working directory of the command.
     pub working_directory: u64,
-    /// Address of the machine's name.
+    /// Address of the host name.
     pub hostname: u64,
-    /// User that the command runs as.
+    /// Uid of the command.
     pub user: u32,
-    /// Group that the command runs as.
+    /// Gid of the command.
     pub group: u32,
     /// Number of the signal that asks the command to stop.
     pub stop_signal: u32,
-    /// 0.
+    /// Always 0.
     pub reserved: u32,
 }
 
-/// A directory that the init makes in a tmpfs, or that it mounts one on.
+/// A directory that the init makes in a tmpfs, or mounts a tmpfs on.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Directory {
     /// Address of its absolute path.
     pub path: u64,
-    /// Its permissions.
+    /// Permission bits.
     pub mode: u32,
-    /// Its owner.
+    /// Uid of its owner.
     pub user: u32,
-    /// Its group.
+    /// Gid of its group.
     pub group: u32,
     /// [`MOUNT`], [`MOUNT_IF_READ_ONLY`], or 0 for a directory in the tmpfs that was mounted last.
     pub mount: u32,
@@ -104,7 +113,7 @@ macro_rules! layout {
         };
 
         impl $structure {
-            /// Returns the bytes as they lie in the segment, on a host of either byte order.
+            /// Returns the bytes as in the segment, on a host of either byte order.
             #[must_use]
             pub fn to_bytes(&self) -> [u8; $size] {
                 let Self { $($field),* } = self;

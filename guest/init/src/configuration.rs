@@ -1,15 +1,17 @@
-//! What to run and how, as the builder of the image wrote it.
+//! The configuration: what to run and how, as the builder of the image wrote it.
 
 use core::ffi::{CStr, c_char};
 use core::{ptr, slice};
 
 use guest_configuration::Directory;
 
-/// The configuration, whose addresses are right where the kernel maps it.
+/// The configuration. Its addresses are pointers, since the kernel maps it where the builder
+/// expects.
 #[repr(transparent)]
 pub(crate) struct Configuration(guest_configuration::Configuration);
 
-/// The place for it, at the very end of the file; nothing runs a program that was not given one.
+/// Placeholder at the end of the file, which the builder replaces. A program that still has it
+/// panics: see [`Configuration::get`].
 #[used]
 #[unsafe(link_section = ".configuration")]
 static CONFIGURATION: Configuration = Configuration(guest_configuration::Configuration {
@@ -28,31 +30,31 @@ static CONFIGURATION: Configuration = Configuration(guest_configuration::Configu
 });
 
 impl Configuration {
-    /// The configuration of this image. A program that was not given one ends here.
+    /// Returns the configuration of this image. Panics in a program that was not given one.
     pub(crate) fn get() -> &'static Self {
-        // The compiler must not take it for what it is in the source.
+        // The compiler must not assume that it still is what the source says.
         let configuration = core::hint::black_box(&CONFIGURATION);
         assert!(configuration.0.arguments != 0);
         configuration
     }
 
-    /// The command and its arguments, for `execve`.
+    /// Returns the command and its arguments, for `execve`.
     pub(crate) fn arguments(&self) -> *const *const c_char {
         pointer(self.0.arguments)
     }
 
-    /// The environment, for `execve`.
+    /// Returns the environment, for `execve`.
     pub(crate) fn environment(&self) -> *const *const c_char {
         pointer(self.0.environment)
     }
 
-    /// The command.
+    /// Returns the command.
     pub(crate) fn command(&self) -> &CStr {
         // SAFETY: the builder wrote at least one argument.
         unsafe { CStr::from_ptr(*self.arguments()) }
     }
 
-    /// The value of a variable of the environment, whose name is given with the `=`.
+    /// Returns the value of a variable of the environment. `name` ends with `=`.
     pub(crate) fn variable(&self, name: &[u8]) -> Option<&[u8]> {
         let mut next = self.environment();
         loop {
@@ -70,36 +72,36 @@ impl Configuration {
         }
     }
 
-    /// All groups of the user.
+    /// Returns all groups of the user.
     pub(crate) fn groups(&self) -> &[u32] {
-        // SAFETY: the builder wrote so many.
+        // SAFETY: the builder wrote the number of elements that it counted.
         unsafe { list(self.0.groups, self.0.group_count) }
     }
 
-    /// Directories of file systems in memory, each after the one that it is in.
+    /// Returns the directories of all tmpfs, each after its parent.
     pub(crate) fn directories(&self) -> &[Directory] {
-        // SAFETY: the builder wrote so many.
+        // SAFETY: the builder wrote the number of elements that it counted.
         unsafe { list(self.0.directories, self.0.directory_count) }
     }
 
-    /// The directory that the command starts in.
+    /// Returns the working directory of the command.
     pub(crate) fn working_directory(&self) -> &CStr {
         // SAFETY: the builder wrote a string.
         unsafe { string(self.0.working_directory) }
     }
 
-    /// The name of the machine.
+    /// Returns the host name.
     pub(crate) fn hostname(&self) -> &CStr {
         // SAFETY: the builder wrote a string.
         unsafe { string(self.0.hostname) }
     }
 
-    /// Returns the user that the command runs as.
+    /// Returns the uid of the command.
     pub(crate) fn user(&self) -> u32 {
         self.0.user
     }
 
-    /// Returns the user's first group.
+    /// Returns the gid of the command.
     pub(crate) fn group(&self) -> u32 {
         self.0.group
     }
@@ -120,7 +122,7 @@ pub(crate) fn path_of(directory: &Directory) -> &CStr {
 ///
 /// # Safety
 ///
-/// There must be one.
+/// The address must be that of a string.
 unsafe fn string<'a>(address: u64) -> &'a CStr {
     // SAFETY: as promised.
     unsafe { CStr::from_ptr(pointer(address)) }
@@ -130,7 +132,7 @@ unsafe fn string<'a>(address: u64) -> &'a CStr {
 ///
 /// # Safety
 ///
-/// There must be `count` of them.
+/// The address must be that of `count` elements.
 unsafe fn list<'a, T>(address: u64, count: u64) -> &'a [T] {
     // SAFETY: as promised.
     unsafe { slice::from_raw_parts(pointer(address), usize::try_from(count).unwrap_or(0)) }

@@ -1,37 +1,38 @@
-//! What is said on the console: lines that begin with the name of the program, each in one piece.
+//! Messages on the console: lines that begin with the name of the program, each written in one
+//! piece.
 
 use crate::syscall::{self, Errno, STDERR};
 
 const NAME: &[u8] = b"microagent-init: ";
-const LEN: usize = 1024;
+const MAX_LINE_LEN: usize = 1024;
 
-/// A line that is being put together; what is too long is cut off.
+/// A line under construction. What exceeds its length is cut off.
 pub(crate) struct Line {
-    bytes: [u8; LEN],
+    bytes: [u8; MAX_LINE_LEN],
     len: usize,
 }
 
 impl Line {
-    /// A line with the name of the program.
+    /// Creates a line that begins with the name of the program.
     pub(crate) fn new() -> Self {
         let mut line = Self {
-            bytes: [0; LEN],
+            bytes: [0; MAX_LINE_LEN],
             len: 0,
         };
         line.push(NAME);
         line
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        // One byte is left for the end of the line.
-        for &byte in bytes.iter().take(LEN - 1 - self.len) {
+        // One byte is left for the newline.
+        for &byte in bytes.iter().take(MAX_LINE_LEN - 1 - self.len) {
             self.bytes[self.len] = byte;
             self.len += 1;
         }
     }
 
-    /// Adds a number of up to 10 digits.
+    /// Appends a number of up to 10 digits.
     pub(crate) fn push_number(&mut self, mut number: u32) {
         let mut digits = [0; 10];
         let mut start = digits.len();
@@ -45,15 +46,15 @@ impl Line {
         }
     }
 
-    /// Writes the line. Whoever reads no console doesn't want to know.
+    /// Writes the line. Errors are ignored: there is nowhere to report them.
     pub(crate) fn print(mut self) {
         self.bytes[self.len] = b'\n';
         let _ = syscall::write(STDERR, &self.bytes[..=self.len]);
     }
 }
 
-/// Says something.
-pub(crate) fn say(parts: &[&[u8]]) {
+/// Prints a line.
+pub(crate) fn print_line(parts: &[&[u8]]) {
     let mut line = Line::new();
     for part in parts {
         line.push(part);
@@ -61,7 +62,7 @@ pub(crate) fn say(parts: &[&[u8]]) {
     line.print();
 }
 
-/// Says what could not be done, and why.
+/// Prints what failed, and the error.
 pub(crate) fn warn(parts: &[&[u8]], error: Errno) {
     let mut line = Line::new();
     for part in parts {

@@ -1,60 +1,61 @@
-//! The end of the machine.
+//! Shuts the machine down.
 
 use crate::console::{self, Line};
 use crate::files;
-use crate::syscall::{self, MS_RDONLY, Power, SIGKILL, STDERR};
+use crate::syscall::{self, MS_RDONLY, RebootCommand, SIGKILL, STDERR};
 
-/// How long to wait for killed processes, in milliseconds: one that waits for a dead disk never
-/// ends. If there is one, the disk gets as long to become clean.
-const PATIENCE: u64 = 5_000;
+/// Time to wait for killed processes, in milliseconds. One that waits for a dead disk never ends.
+/// If there is one, the disk gets the same time to become clean.
+const KILL_TIMEOUT_MS: u64 = 5_000;
 
-/// How the command ended.
+/// Exit status of the command.
 #[derive(Clone, Copy)]
-pub(crate) enum End {
-    /// It returned a status, 0 to 255.
-    Status(u32),
-    /// A signal ended it.
+pub(crate) enum ExitStatus {
+    /// The exit status, 0 to 255.
+    Code(u32),
+    /// The signal that killed it.
     Signal(u32),
 }
 
-impl End {
-    /// From the status of wait(2).
+impl ExitStatus {
+    /// Decodes the status of wait(2).
     pub(crate) fn new(status: u32) -> Self {
         match status & 0x7f {
-            0 => Self::Status(status >> 8 & 0xff),
+            0 => Self::Code(status >> 8 & 0xff),
             signal => Self::Signal(signal),
         }
     }
 }
 
-/// Ends what still runs, makes the disk clean, says how the command ended, and powers off.
+/// Kills all processes, makes the disk clean, prints the exit status, and powers off.
 ///
-/// That line comes last, so that whoever waits for it finds the disk clean.
-pub(crate) fn power_off(end: End) -> ! {
+/// The status comes last, so that the disk is clean for a program that waits for it.
+pub(crate) fn power_off(end: ExitStatus) -> ! {
     syscall::signal_all(SIGKILL);
-    if have_ended(None) {
+    if wait_for_exit(None) {
         clean_disk();
     } else {
-        console::say(&[b"some processes would not end"]);
-        // What they wait for might hold this one up too.
+        console::print_line(&[b"some processes would not end"]);
+        // What they wait for might block this process too, so another one cleans the disk.
         match syscall::fork() {
             Ok(0) => {
                 clean_disk();
                 syscall::exit(0);
             }
-            Ok(child) if !have_ended(Some(child)) => console::say(&[b"the disk may not be clean"]),
+            Ok(child) if !wait_for_exit(Some(child)) => console::print_line(&[b"the disk may not be clean"]),
             Ok(_) => {}
             Err(error) => console::warn(&[b"could not start a process"], error),
         }
     }
     report(end);
-    // Firecracker has no power button on x86: it ends when the machine restarts, by the keyboard controller.
-    let power = if files::kernel_command_line_has(b"reboot=k") {
-        Power::Restart
+    // Firecracker has no power button on x86: it ends when the machine restarts through the
+    // keyboard controller.
+    let command = if files::kernel_command_line_has(b"reboot=k") {
+        RebootCommand::Restart
     } else {
-        Power::Off
+        RebootCommand::PowerOff
     };
-    if let Err(error) = syscall::power(power) {
+    if let Err(error) = syscall::power(command) {
         console::warn(&[b"could not power off"], error);
     }
     loop {
@@ -62,9 +63,9 @@ pub(crate) fn power_off(end: End) -> ! {
     }
 }
 
-/// Waits for a process, or for all, and returns whether they ended.
-fn have_ended(process: Option<usize>) -> bool {
-    let deadline = syscall::uptime() + PATIENCE;
+/// Waits for a process, or for all children. Returns whether they exited in time.
+fn wait_for_exit(process: Option<usize>) -> bool {
+    let deadline = syscall::uptime() + KILL_TIMEOUT_MS;
     while let Ok(child) = syscall::reap() {
         match child {
             Some((child, _)) if Some(child) == process => return true,
@@ -78,6 +79,7 @@ fn have_ended(process: Option<usize>) -> bool {
     true
 }
 
+/// Writes everything to the disk, and remounts the root read-only.
 fn clean_disk() {
     syscall::sync();
     if syscall::is_writable(c"/")
@@ -87,12 +89,13 @@ fn clean_disk() {
     }
 }
 
-/// The line that programs read, on a line of its own whatever was printed before.
-fn report(end: End) {
+/// Prints the exit status for programs that read the console, on a new line whatever was printed
+/// before.
+fn report(end: ExitStatus) {
     let mut line = Line::new();
     let (name, number) = match end {
-        End::Status(status) => (&b"exit status="[..], status),
-        End::Signal(signal) => (&b"exit signal="[..], signal),
+        ExitStatus::Code(status) => (&b"exit status="[..], status),
+        ExitStatus::Signal(signal) => (&b"exit signal="[..], signal),
     };
     line.push(name);
     line.push_number(number);

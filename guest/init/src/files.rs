@@ -1,4 +1,5 @@
-//! Files that an engine writes into a container, as far as the image does not have them, and what the kernel was told.
+//! Writes the files that an engine writes into a container and the image lacks, and reads the
+//! kernel command line.
 
 use core::ffi::CStr;
 
@@ -6,9 +7,9 @@ use crate::configuration::Configuration;
 use crate::console;
 use crate::syscall::{self, Errno};
 
-/// Sets the name of the machine, and writes /etc/hosts and /etc/resolv.conf if there are none.
-pub(crate) fn complete(configuration: &Configuration) {
-    // Whoever named it on the kernel's command line knows better.
+/// Sets the host name, and writes /etc/hosts and /etc/resolv.conf if they are missing or empty.
+pub(crate) fn set_up(configuration: &Configuration) {
+    // A host name on the kernel command line takes precedence.
     if syscall::hostname(&mut [0; 390]) == b"(none)"
         && let Err(error) = syscall::set_hostname(configuration.hostname())
     {
@@ -32,13 +33,13 @@ pub(crate) fn complete(configuration: &Configuration) {
     }
 }
 
-/// Whether a word is on the kernel's command line.
+/// Returns whether the kernel command line has a word.
 pub(crate) fn kernel_command_line_has(word: &[u8]) -> bool {
     let mut line = [0; 4096];
     read(c"/proc/cmdline", &mut line).is_ok_and(|line| line.split(u8::is_ascii_whitespace).any(|other| other == word))
 }
 
-/// Writes a file unless there is something in it.
+/// Writes a file if it is missing or empty.
 fn fill(name: &CStr, parts: &[&[u8]]) {
     let written = syscall::open_or_make(name).and_then(|file| {
         let empty = syscall::read(file, &mut [0]) == Ok(0);
@@ -55,7 +56,7 @@ fn fill(name: &CStr, parts: &[&[u8]]) {
     }
 }
 
-/// The beginning of a file.
+/// Returns the beginning of a file, up to the length of the buffer.
 fn read<'a>(name: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let file = syscall::open(name)?;
     let len = syscall::read(file, buffer);

@@ -1,4 +1,5 @@
-//! What differs between the architectures: where a program begins, how it calls the kernel, and the numbers of the calls.
+//! Architecture-dependent parts: the entry point, the system call instruction, and the numbers of
+//! the system calls.
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{call, number};
@@ -23,7 +24,7 @@ mod x86_64 {
     ///
     /// # Safety
     ///
-    /// What the call reads and writes must be there to be read and written.
+    /// The memory that the call reads and writes must be valid for that.
     pub(crate) unsafe fn call(number: usize, arguments: [usize; 5]) -> isize {
         let [first, second, third, fourth, fifth] = arguments;
         let result;
@@ -96,7 +97,7 @@ mod aarch64 {
     ///
     /// # Safety
     ///
-    /// What the call reads and writes must be there to be read and written.
+    /// The memory that the call reads and writes must be valid for that.
     pub(crate) unsafe fn call(number: usize, arguments: [usize; 5]) -> isize {
         let [first, second, third, fourth, fifth] = arguments;
         let result;

@@ -1,4 +1,5 @@
-//! What the compiler expects of a C library. Every loop has a volatile access, or the compiler would turn it into a call of itself.
+//! Functions that the compiler expects of a C library. Every loop has a volatile access, or the
+//! compiler would turn it into a call of itself.
 
 use core::ffi::c_char;
 
@@ -6,7 +7,7 @@ use core::ffi::c_char;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     for index in 0..len {
-        // SAFETY: both have so many bytes.
+        // SAFETY: both have `len` bytes.
         unsafe { to.add(index).write_volatile(*from.add(index)) };
     }
     to
@@ -16,7 +17,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
     for index in 0..len {
-        // SAFETY: it has so many bytes.
+        // SAFETY: it has `len` bytes.
         unsafe { to.add(index).write_volatile(byte.to_le_bytes()[0]) };
     }
     to
@@ -26,7 +27,7 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, len: usize) -> i32 {
     for index in 0..len {
-        // SAFETY: both have so many bytes.
+        // SAFETY: both have `len` bytes.
         let (one, other) = unsafe { (one.add(index).read_volatile(), *other.add(index)) };
         if one != other {
             return i32::from(one) - i32::from(other);
@@ -38,7 +39,7 @@ unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, len: usize) -> i32
 /// bcmp(3)
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, len: usize) -> i32 {
-    // SAFETY: as it was called.
+    // SAFETY: as promised by the caller.
     unsafe { memcmp(one, other, len) }
 }
 

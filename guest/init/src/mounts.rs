@@ -1,4 +1,9 @@
-//! The file systems that every process expects.
+//! Mounts the file systems that every process expects.
+//!
+//! To add a mount: the call in [`mount`] here, and the path in `guest/configuration` and
+//! `MOUNT_POINTS` of `src/guest/install.rs`, unless it is below another mount. Then run `just init`
+//! for the prebuilt programs. `tests/boot/process.rs` looks for the mounts in a machine, and
+//! README.md lists them.
 
 use core::ffi::CStr;
 
@@ -9,35 +14,35 @@ use crate::console;
 use crate::files;
 use crate::syscall::{self, Errno, MS_NODEV, MS_NOEXEC, MS_NOSUID, STDERR, STDIN, STDOUT};
 
-/// Mounts everything, and gives standard input, output and error to the console.
+/// Mounts all file systems, and opens the console as standard input, output and error.
 pub(crate) fn mount(configuration: &Configuration) {
-    attach(c"proc", PROC, MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
+    mount_unless_mounted(c"proc", PROC, MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
     make_root_writable();
-    attach(c"sysfs", SYS, MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
-    attach(c"devtmpfs", DEV, MS_NOSUID, c"mode=0755");
+    mount_unless_mounted(c"sysfs", SYS, MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
+    mount_unless_mounted(c"devtmpfs", DEV, MS_NOSUID, c"mode=0755");
     open_console();
-    attach(
+    mount_unless_mounted(
         c"devpts",
         c"/dev/pts",
         MS_NOSUID | MS_NOEXEC,
         c"gid=5,mode=0620,ptmxmode=0666",
     );
-    attach(c"tmpfs", c"/dev/shm", MS_NOSUID | MS_NODEV, c"mode=1777");
+    mount_unless_mounted(c"tmpfs", c"/dev/shm", MS_NOSUID | MS_NODEV, c"mode=1777");
     for (name, target) in [
         (c"/dev/fd", c"/proc/self/fd"),
         (c"/dev/stdin", c"/proc/self/fd/0"),
         (c"/dev/stdout", c"/proc/self/fd/1"),
         (c"/dev/stderr", c"/proc/self/fd/2"),
     ] {
-        // Who mounted /dev before may have made it.
+        // It exists if /dev was mounted before.
         let _ = syscall::make_symlink(name, target);
     }
-    make_volatile(configuration);
+    mount_tmpfs(configuration);
 }
 
-/// Mounts a file system of the kernel's. One that is there already will do.
-fn attach(kind: &CStr, target: &CStr, flags: usize, options: &CStr) -> bool {
-    // It is missing only below /dev: the image has the others.
+/// Mounts a file system, unless one is mounted there. Returns whether one is.
+fn mount_unless_mounted(kind: &CStr, target: &CStr, flags: usize, options: &CStr) -> bool {
+    // Only a mount point below /dev can be missing: the image has the others.
     let _ = syscall::make_directory(target, 0o755);
     match syscall::mount(kind, target, flags, options) {
         Ok(()) | Err(Errno::BUSY) => true,
@@ -48,16 +53,18 @@ fn attach(kind: &CStr, target: &CStr, flags: usize, options: &CStr) -> bool {
     }
 }
 
-/// The kernel mounts the root read-only if it is not told otherwise. That is taken for a wish only if it says so.
+/// Remounts the root writable, unless the kernel command line has `ro`. Without a word for either,
+/// the kernel mounts the root read-only.
 fn make_root_writable() {
     if syscall::is_writable(c"/") || files::kernel_command_line_has(b"ro") {
         return;
     }
-    // A disk that is read-only stays so, which is what whoever attached it wanted.
+    // Fails for a read-only disk, which stays as it was attached.
     let _ = syscall::remount_root(0);
 }
 
-/// What the kernel opened is the console of its first moments, if that.
+/// Opens the console as standard input, output and error. What the kernel opened is an early
+/// console, or nothing.
 fn open_console() {
     let Ok(console) = syscall::open_terminal(c"/dev/console").or_else(|_| syscall::open_terminal(c"/dev/null")) else {
         return;
@@ -71,16 +78,16 @@ fn open_console() {
     }
 }
 
-/// Mounts file systems in memory on /run and /tmp, with the directories that the image has there.
-fn make_volatile(configuration: &Configuration) {
+/// Mounts a tmpfs on /run and /tmp, with the directories that the image has there.
+fn mount_tmpfs(configuration: &Configuration) {
     let read_only = !syscall::is_writable(c"/");
     let mut mounted = false;
     for directory in configuration.directories() {
         let path = path_of(directory);
         match directory.mount {
-            MOUNT => mounted = attach(c"tmpfs", path, MS_NOSUID | MS_NODEV, c"mode=0755"),
+            MOUNT => mounted = mount_unless_mounted(c"tmpfs", path, MS_NOSUID | MS_NODEV, c"mode=0755"),
             MOUNT_IF_READ_ONLY => {
-                mounted = read_only && attach(c"tmpfs", path, MS_NOSUID | MS_NODEV, c"mode=0755");
+                mounted = read_only && mount_unless_mounted(c"tmpfs", path, MS_NOSUID | MS_NODEV, c"mode=0755");
             }
             _ if mounted => {
                 let _ = syscall::make_directory(path, 0o755);

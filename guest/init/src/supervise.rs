@@ -1,49 +1,50 @@
-//! What PID 1 does while the command runs: collects what ends, passes signals on, and ends it when asked to.
+//! Supervises the command: reaps processes, forwards signals, and stops the command when asked to.
 
 use crate::console;
-use crate::end::End;
-use crate::syscall::{self, Power, SIGCHLD, SIGINT, SIGKILL, SIGPWR, SIGTERM};
+use crate::end::ExitStatus;
+use crate::syscall::{self, RebootCommand, SIGCHLD, SIGINT, SIGKILL, SIGPWR, SIGTERM};
 
-/// How long the command may take to stop, in milliseconds, as container engines have it; and then
-/// to end once it is killed.
-const PATIENCE: u64 = 10_000;
+/// Time that the command has to stop, in milliseconds, as in container engines. Once it is killed,
+/// it has this time to end.
+const STOP_TIMEOUT_MS: u64 = 10_000;
 
-/// Begins to collect signals, Ctrl-Alt-Del among them. PID 1 gets only those that it blocks or handles.
-pub(crate) fn listen() {
+/// Blocks signals, so that they can be collected, and has Ctrl-Alt-Del send one. PID 1 gets only
+/// signals that it blocks or handles.
+pub(crate) fn block_signals() {
     syscall::block_signals(true);
-    // A container may not; a machine without a keyboard has none to press.
-    let _ = syscall::power(Power::TellCtrlAltDel);
+    // Not allowed in a container, and without effect on a machine without a keyboard.
+    let _ = syscall::power(RebootCommand::SignalOnCtrlAltDel);
 }
 
-/// Waits for the end of the command. One that is killed and does not end, because it waits for a
+/// Waits until the command ends. A command that is killed and does not end, since it waits for a
 /// dead disk, counts as ended.
-pub(crate) fn until_end(command: usize, stop_signal: u32) -> End {
+pub(crate) fn wait_for_command(command: usize, stop_signal: u32) -> ExitStatus {
     let mut deadline = None;
-    let mut is_killed = false;
+    let mut killed = false;
     loop {
         let left = deadline.map(|deadline: u64| deadline.saturating_sub(syscall::uptime()));
         match syscall::next_signal(left) {
             Some(SIGCHLD) => {
                 while let Ok(Some((child, status))) = syscall::reap() {
                     if child == command {
-                        return End::new(status);
+                        return ExitStatus::new(status);
                     }
                 }
             }
-            // SIGINT is what Ctrl-Alt-Del sends, SIGPWR what a hypervisor may (signal(7)).
+            // Ctrl-Alt-Del sends SIGINT. A hypervisor may send SIGPWR (signal(7)).
             Some(SIGTERM | SIGINT | SIGPWR) => {
                 syscall::signal(command, stop_signal);
-                deadline.get_or_insert_with(|| syscall::uptime() + PATIENCE);
+                deadline.get_or_insert_with(|| syscall::uptime() + STOP_TIMEOUT_MS);
             }
             Some(signal) => syscall::signal(command, signal),
             None if left == Some(0) => {
-                if is_killed {
-                    console::say(&[b"the command does not end"]);
-                    return End::Signal(SIGKILL);
+                if killed {
+                    console::print_line(&[b"the command does not end"]);
+                    return ExitStatus::Signal(SIGKILL);
                 }
                 syscall::signal(command, SIGKILL);
-                is_killed = true;
-                deadline = Some(syscall::uptime() + PATIENCE);
+                killed = true;
+                deadline = Some(syscall::uptime() + STOP_TIMEOUT_MS);
             }
             None => {}
         }

@@ -1,4 +1,4 @@
-//! The system calls, made safe to call.
+//! Safe wrappers of system calls.
 
 use core::ffi::{CStr, c_char};
 use core::{mem, ptr};
@@ -10,7 +10,7 @@ use crate::machine::{call, number};
 pub(crate) struct Fd(u32);
 
 impl Fd {
-    /// Whether it is standard input, output or error.
+    /// Returns whether it is standard input, output or error.
     pub(crate) fn is_standard(self) -> bool {
         self.0 <= STDERR.0
     }
@@ -51,7 +51,7 @@ pub(crate) const SIGTERM: u32 = 15;
 pub(crate) const SIGCHLD: u32 = 17;
 pub(crate) const SIGPWR: u32 = 30;
 
-/// Why the kernel refused: a number of `errno`(3).
+/// An error of the kernel: a number of errno(3).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) u16);
 
@@ -62,7 +62,7 @@ impl Errno {
     pub(crate) const NOT_A_DIRECTORY: Self = Self(20);
     pub(crate) const NAME_TOO_LONG: Self = Self(36);
 
-    /// What it means, of those that are met here.
+    /// Returns the text of errors that are likely here.
     pub(crate) fn message(self) -> Option<&'static [u8]> {
         Some(match self.0 {
             1 => b"operation not permitted",
@@ -87,6 +87,7 @@ impl Errno {
     }
 }
 
+/// Converts the result of a system call.
 fn check(result: isize) -> Result<usize, Errno> {
     // The kernel's errors are -1 to -4095.
     u16::try_from(result.wrapping_neg())
@@ -116,7 +117,7 @@ pub(crate) fn exit(status: u32) -> ! {
 }
 
 pub(crate) fn write(fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
-    // SAFETY: the kernel reads the bytes that there are.
+    // SAFETY: the kernel reads the bytes of the slice.
     check(unsafe { call(number::WRITE, [fd.0 as usize, address(bytes), bytes.len(), 0, 0]) })
 }
 
@@ -131,12 +132,12 @@ pub(crate) fn open(name: &CStr) -> Result<Fd, Errno> {
     open_with(name, O_CLOEXEC)
 }
 
-/// Opens a terminal, without becoming the one that it controls.
+/// Opens a terminal, without making it the controlling one.
 pub(crate) fn open_terminal(name: &CStr) -> Result<Fd, Errno> {
     open_with(name, O_RDWR | O_NOCTTY | O_CLOEXEC)
 }
 
-/// Opens a file for reading and writing, and makes it, of mode 0644, if need be.
+/// Opens a file for reading and writing. Creates it with mode 0644 if it is missing.
 pub(crate) fn open_or_make(name: &CStr) -> Result<Fd, Errno> {
     open_with(name, O_RDWR | O_CREAT | O_CLOEXEC)
 }
@@ -153,13 +154,13 @@ pub(crate) fn close(fd: Fd) {
     unsafe { call(number::CLOSE, [fd.0 as usize, 0, 0, 0, 0]) };
 }
 
-/// Makes `new` another name of what `fd` is.
+/// Makes `new` a duplicate of `fd`.
 pub(crate) fn duplicate(fd: Fd, new: Fd) {
     // SAFETY: no memory is involved.
     unsafe { call(number::DUP3, [fd.0 as usize, new.0 as usize, 0, 0, 0]) };
 }
 
-/// Whether the file system of a path can be written to.
+/// Returns whether the file system of a path can be written to.
 pub(crate) fn is_writable(name: &CStr) -> bool {
     // SAFETY: the kernel reads a string.
     check(unsafe { call(number::FACCESSAT, [AT_FDCWD, path(name), W_OK, 0, 0]) }).is_ok()
@@ -181,8 +182,8 @@ pub(crate) fn set_owner(name: &CStr, user: u32, group: u32) -> Result<(), Errno>
     check(unsafe { call(number::FCHOWNAT, arguments) }).map(drop)
 }
 
-/// Gives an open file to a user, and leaves its group as it is.
-pub(crate) fn give(fd: Fd, user: u32) {
+/// Sets the owner of an open file, and keeps its group.
+pub(crate) fn set_fd_owner(fd: Fd, user: u32) {
     // SAFETY: no memory is involved.
     unsafe { call(number::FCHOWN, [fd.0 as usize, user as usize, u32::MAX as usize, 0, 0]) };
 }
@@ -203,7 +204,7 @@ pub(crate) fn mount(kind: &CStr, target: &CStr, flags: usize, options: &CStr) ->
     check(unsafe { call(number::MOUNT, arguments) }).map(drop)
 }
 
-/// Changes whether the root can be written to.
+/// Remounts the root with other flags.
 pub(crate) fn remount_root(flags: usize) -> Result<(), Errno> {
     let arguments = [path(c""), path(c"/"), 0, MS_REMOUNT | flags, 0];
     // SAFETY: the kernel reads strings.
@@ -215,15 +216,16 @@ pub(crate) fn sync() {
     unsafe { call(number::SYNC, [0; 5]) };
 }
 
-/// The name of the machine, in a buffer for all that `uname` says.
+/// Returns the host name. The buffer is for all names of `uname`.
 pub(crate) fn hostname(names: &mut [u8; 390]) -> &[u8] {
-    // SAFETY: the kernel writes six strings of 65 bytes (struct new_utsname), the second being the name.
+    // SAFETY: the kernel writes six strings of 65 bytes (struct new_utsname). The second is the
+    // host name.
     unsafe { call(number::UNAME, [names.as_mut_ptr() as usize, 0, 0, 0, 0]) };
     CStr::from_bytes_until_nul(&names[65..130]).map_or(&[], CStr::to_bytes)
 }
 
 pub(crate) fn set_hostname(name: &CStr) -> Result<(), Errno> {
-    // SAFETY: the kernel reads so many bytes.
+    // SAFETY: the kernel reads the bytes of the string.
     check(unsafe { call(number::SETHOSTNAME, [path(name), name.count_bytes(), 0, 0, 0]) }).map(drop)
 }
 
@@ -236,7 +238,7 @@ struct InterfaceFlags {
 }
 
 /// Brings a network interface up.
-pub(crate) fn raise_interface(name: [u8; 16]) -> Result<(), Errno> {
+pub(crate) fn bring_up_interface(name: [u8; 16]) -> Result<(), Errno> {
     // SAFETY: no memory is involved.
     let socket = check(unsafe { call(number::SOCKET, [AF_INET, SOCK_DGRAM, 0, 0, 0]) })?;
     let mut request = InterfaceFlags {
@@ -259,13 +261,13 @@ pub(crate) fn raise_interface(name: [u8; 16]) -> Result<(), Errno> {
     result.map(drop)
 }
 
-/// Waits until all that was written to a terminal is out.
+/// Waits until the output of a terminal is transmitted.
 pub(crate) fn drain(fd: Fd) {
     // SAFETY: no memory is involved.
     unsafe { call(number::IOCTL, [fd.0 as usize, TCSBRK, 1, 0, 0]) };
 }
 
-/// Begins a session, and makes a terminal the one that controls it, if it is one.
+/// Starts a session, and makes `terminal` its controlling terminal if it is one.
 pub(crate) fn begin_session(terminal: Fd) {
     // SAFETY: no memory is involved.
     unsafe {
@@ -274,9 +276,9 @@ pub(crate) fn begin_session(terminal: Fd) {
     }
 }
 
-/// Becomes a user, for good.
+/// Changes the user, group and groups of this process, for good.
 pub(crate) fn become_user(user: u32, group: u32, groups: &[u32]) -> Result<(), Errno> {
-    // SAFETY: the kernel reads as many groups as there are.
+    // SAFETY: the kernel reads the groups of the slice.
     check(unsafe { call(number::SETGROUPS, [groups.len(), address(groups), 0, 0, 0]) })?;
     // SAFETY: no memory is involved.
     check(unsafe { call(number::SETGID, [group as usize, 0, 0, 0, 0]) })?;
@@ -284,13 +286,13 @@ pub(crate) fn become_user(user: u32, group: u32, groups: &[u32]) -> Result<(), E
     check(unsafe { call(number::SETUID, [user as usize, 0, 0, 0, 0]) }).map(drop)
 }
 
-/// A copy of this process: 0 is returned in the copy, and here the number of it.
+/// Forks this process. Returns 0 in the child, and the child's number here.
 pub(crate) fn fork() -> Result<usize, Errno> {
-    // SAFETY: the copy has memory of its own.
+    // SAFETY: the child has memory of its own.
     check(unsafe { call(number::CLONE, [SIGCHLD as usize, 0, 0, 0, 0]) })
 }
 
-/// Runs a program in place of this one. Returns why not.
+/// Replaces this program by another. Returns only if that fails.
 ///
 /// # Safety
 ///
@@ -307,13 +309,14 @@ pub(crate) unsafe fn execute(
         .unwrap_or(Errno::ACCESS)
 }
 
-/// The number and the status of a child that ended: none while all live, an error when there are none.
+/// Reaps a child. Returns its number and status, `None` while all children live, and an
+/// error without children.
 pub(crate) fn reap() -> Result<Option<(usize, u32)>, Errno> {
     let mut status = 0_u32;
     let start = ptr::from_mut(&mut status) as usize;
     // SAFETY: the kernel writes a number of 32 bits.
     let child = check(unsafe { call(number::WAIT4, [usize::MAX, start, WNOHANG | WALL, 0, 0]) })?;
-    // SAFETY: it is a number, whatever the kernel wrote.
+    // SAFETY: any bytes that the kernel wrote are a number.
     let status = unsafe { ptr::from_ref(&status).read_volatile() };
     Ok((child > 0).then_some((child, status)))
 }
@@ -329,7 +332,7 @@ pub(crate) fn signal_all(number: u32) {
     signal(usize::MAX, number);
 }
 
-/// Lets no signal through (they wait to be fetched), or all.
+/// Blocks all signals, which then wait for [`next_signal`], or unblocks all.
 pub(crate) fn block_signals(block: bool) {
     const SIG_SETMASK: usize = 2;
     let signals: u64 = if block { u64::MAX } else { 0 };
@@ -342,14 +345,14 @@ pub(crate) fn block_signals(block: bool) {
     };
 }
 
-/// Times of the kernel, in seconds and nanoseconds.
+/// Time of the kernel (`struct timespec`).
 #[repr(C)]
 struct Time {
     seconds: u64,
     nanoseconds: u64,
 }
 
-/// Fetches a signal, or none after so many milliseconds.
+/// Waits for a signal. Returns `None` after `milliseconds`, if given.
 pub(crate) fn next_signal(milliseconds: Option<u64>) -> Option<u32> {
     let signals = u64::MAX;
     let time = milliseconds.map(|milliseconds| Time {
@@ -357,12 +360,12 @@ pub(crate) fn next_signal(milliseconds: Option<u64>) -> Option<u32> {
         nanoseconds: milliseconds % 1000 * 1_000_000,
     });
     let time = time.as_ref().map_or(0, address);
-    // SAFETY: the kernel reads a set of signals, and a time if there is one.
+    // SAFETY: the kernel reads a set of signals, and a time if it is given.
     let signal = check(unsafe { call(number::RT_SIGTIMEDWAIT, [address(&signals), 0, time, SIGSET_LEN, 0]) });
     signal.ok().and_then(|signal| u32::try_from(signal).ok())
 }
 
-/// Milliseconds since the machine started.
+/// Returns the milliseconds since the machine started.
 pub(crate) fn uptime() -> u64 {
     let mut time = mem::MaybeUninit::<Time>::zeroed();
     // SAFETY: the kernel writes a time.
@@ -372,23 +375,23 @@ pub(crate) fn uptime() -> u64 {
             [CLOCK_MONOTONIC, time.as_mut_ptr() as usize, 0, 0, 0],
         )
     };
-    // SAFETY: it was zeros at first, which are a time too.
+    // SAFETY: it was zeroed, and zeros are a valid time.
     let Time { seconds, nanoseconds } = unsafe { time.assume_init() };
     seconds * 1000 + nanoseconds / 1_000_000
 }
 
-/// What the machine shall do.
+/// Command of reboot(2).
 #[derive(Clone, Copy)]
-pub(crate) enum Power {
-    /// Send this process SIGINT when Ctrl-Alt-Del is pressed, instead of starting again at once.
-    TellCtrlAltDel = 0,
+pub(crate) enum RebootCommand {
+    /// Send SIGINT to this process on Ctrl-Alt-Del, instead of restarting at once.
+    SignalOnCtrlAltDel = 0,
     Restart = 0x0123_4567,
-    Off = 0x4321_fedc,
+    PowerOff = 0x4321_fedc,
 }
 
-/// Asks for it. Returns if that is all there is to it, or why not.
-pub(crate) fn power(power: Power) -> Result<(), Errno> {
+/// Calls reboot(2). Does not return if the machine restarts or powers off.
+pub(crate) fn power(command: RebootCommand) -> Result<(), Errno> {
     let [first, second] = REBOOT_MAGIC;
     // SAFETY: no memory is involved.
-    check(unsafe { call(number::REBOOT, [first, second, power as usize, 0, 0]) }).map(drop)
+    check(unsafe { call(number::REBOOT, [first, second, command as usize, 0, 0]) }).map(drop)
 }

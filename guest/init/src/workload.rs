@@ -1,4 +1,4 @@
-//! The command of the image, as a process of its own.
+//! Starts the command of the image as a process.
 
 use core::ffi::CStr;
 
@@ -6,11 +6,11 @@ use crate::configuration::Configuration;
 use crate::console;
 use crate::syscall::{self, Errno, STDERR, STDIN, STDOUT};
 
-/// The status of a command that is there but cannot be run, as shells and container engines have it.
+/// Exit status of a command that cannot be run, as in shells and container engines.
 pub(crate) const CANNOT_RUN: u32 = 126;
-/// The status of a command that is not there.
+/// Exit status of a command that does not exist.
 const NOT_FOUND: u32 = 127;
-/// `PATH_MAX`, the NUL included.
+/// Longest path in bytes, with its NUL (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
 
 /// Starts the command, and returns the number of its process.
@@ -21,12 +21,12 @@ pub(crate) fn start(configuration: &Configuration) -> Result<usize, Errno> {
     }
 }
 
-/// Becomes the command. Returns the status to exit with if that fails.
+/// Becomes the command. Returns the exit status if that fails.
 fn run(configuration: &Configuration) -> u32 {
     syscall::begin_session(STDIN);
-    // So that the user can open /dev/stdout, as runc does it (fixStdioPermissions).
+    // Lets the user open /dev/stdout, as runc does (fixStdioPermissions).
     for fd in [STDIN, STDOUT, STDERR] {
-        syscall::give(fd, configuration.user());
+        syscall::set_fd_owner(fd, configuration.user());
     }
     let directory = configuration.working_directory();
     if let Err(error) = syscall::change_directory(directory) {
@@ -47,7 +47,8 @@ fn run(configuration: &Configuration) -> u32 {
     }
 }
 
-/// Runs the command: a path as it is, a name from the first directory of `PATH` where that works, as execvp(3).
+/// Executes the command: a path directly, a name from the first directory of `PATH` where that
+/// works, as execvp(3).
 fn execute(configuration: &Configuration, command: &CStr) -> Errno {
     let execute = |program: &CStr| {
         let (arguments, environment) = (configuration.arguments(), configuration.environment());
@@ -75,7 +76,8 @@ fn execute(configuration: &Configuration, command: &CStr) -> Errno {
     result
 }
 
-/// The path of a name in a directory; none is the current one.
+/// Joins a directory and a name. An empty directory is the current one. Returns `None` if the path
+/// is too long.
 fn join<'a>(buffer: &'a mut [u8; MAX_PATH], directory: &[u8], name: &[u8]) -> Option<&'a CStr> {
     let directory = if directory.is_empty() { b"." } else { directory };
     let mut rest = &mut buffer[..];

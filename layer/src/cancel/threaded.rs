@@ -1,4 +1,4 @@
-//! Reading on a thread of its own.
+//! A reader that reads on a thread of its own.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,74 +8,77 @@ use std::thread;
 
 use super::{Cancel, Cancelled, Registration};
 
-type Piece = io::Result<Vec<u8>>;
+type ReadResult = io::Result<Vec<u8>>;
 
-/// A reader that may block without end, such as a pipe, read by a thread of its own: waiting for
-/// its bytes ends when the flag is set.
+/// A reader for an input that may block forever, such as a pipe. A thread of its own reads it, so
+/// that waiting for bytes ends when the flag is set.
 ///
-/// The thread ends with its reader. Once this is dropped, it ends with the next bytes.
+/// The thread ends at the end of the input. If this reader is dropped before, the thread ends with
+/// the next bytes.
 #[derive(Debug)]
 pub struct ThreadedReader {
-    pieces: Receiver<Piece>,
-    piece: Vec<u8>,
+    chunks: Receiver<ReadResult>,
+    chunk: Vec<u8>,
     position: usize,
     done: bool,
     registration: Registration,
-    end_wait: Waker,
+    cancel_waker: Waker,
 }
 
-/// Ends the wait for the next piece, as long as the thread lives that sends them.
-struct EndWait(Weak<SyncSender<Piece>>);
+/// Ends the wait for the next chunk by sending an error, while the thread that sends chunks lives.
+struct CancelWaker(Weak<SyncSender<ReadResult>>);
 
-impl Wake for EndWait {
+impl Wake for CancelWaker {
     fn wake(self: Arc<Self>) {
         if let Some(sender) = self.0.upgrade() {
-            // A full channel is not waited for, and the next wait begins with a look at the flag.
+            // If the channel is full, there is nothing to wait for, and the next wait checks the
+            // flag first.
             let _ = sender.try_send(Err(Cancelled.into()));
         }
     }
 }
 
 impl ThreadedReader {
-    /// Length of a piece in bytes: what a pipe holds on Linux.
-    const PIECE_LEN: usize = 64 << 10;
+    /// Length of a chunk in bytes: the capacity of a pipe on Linux.
+    const CHUNK_LEN: usize = 64 << 10;
 
-    /// Number of pieces that are read ahead.
-    const PIECES: usize = 8;
+    /// Number of chunks that are read ahead.
+    const MAX_CHUNKS_AHEAD: usize = 8;
 
-    /// Starts a thread that reads.
+    /// Starts a thread that reads `reader`.
     ///
     /// # Errors
     ///
-    /// That of the system, if there can be no other thread.
+    /// The error of the system if the thread cannot be started.
     pub fn new(reader: impl Read + Send + 'static, cancel: &Cancel) -> io::Result<Self> {
-        let (sender, pieces) = sync_channel(Self::PIECES);
+        let (sender, chunks) = sync_channel(Self::MAX_CHUNKS_AHEAD);
         let sender = Arc::new(sender);
-        let end_wait = Arc::new(EndWait(Arc::downgrade(&sender))).into();
+        let cancel_waker = Arc::new(CancelWaker(Arc::downgrade(&sender))).into();
         let thread = thread::Builder::new().name("input".to_owned());
         thread.spawn(move || Self::send_all(reader, &sender))?;
         Ok(Self {
-            pieces,
-            piece: Vec::new(),
+            chunks,
+            chunk: Vec::new(),
             position: 0,
             done: false,
             registration: cancel.register(),
-            end_wait,
+            cancel_waker,
         })
     }
 
-    /// Sends pieces up to an error or the end, for which an empty one stands, while they are taken.
-    fn send_all(mut reader: impl Read, sender: &SyncSender<Piece>) {
+    /// Sends chunks up to an error or the end. An empty chunk stands for the end. Returns early
+    /// when the receiver is dropped.
+    fn send_all(mut reader: impl Read, sender: &SyncSender<ReadResult>) {
         loop {
-            let mut piece = vec![0; Self::PIECE_LEN];
-            let read = match reader.read(&mut piece) {
+            let mut chunk = vec![0; Self::CHUNK_LEN];
+            let read = match reader.read(&mut chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 read => read,
             };
             let is_last = !matches!(read, Ok(1..));
             let read = read.map(|len| {
-                piece.truncate(len);
-                piece
+                chunk.truncate(len);
+                chunk
             });
             if sender.send(read).is_err() || is_last {
                 return;
@@ -83,20 +86,21 @@ impl ThreadedReader {
         }
     }
 
-    fn next(&self) -> Piece {
-        self.registration.set(&self.end_wait)?;
-        let piece = self.pieces.recv();
-        piece.map_err(|_| io::Error::other("the thread that read has ended"))?
+    /// Waits for the next chunk.
+    fn receive(&self) -> ReadResult {
+        self.registration.set_waker(&self.cancel_waker)?;
+        let chunk = self.chunks.recv();
+        chunk.map_err(|_| io::Error::other("the thread that reads the input has ended"))?
     }
 }
 
 impl Read for ThreadedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.position == self.piece.len() && !self.done {
-            (self.piece, self.position) = (self.next()?, 0);
-            self.done = self.piece.is_empty();
+        if self.position == self.chunk.len() && !self.done {
+            (self.chunk, self.position) = (self.receive()?, 0);
+            self.done = self.chunk.is_empty();
         }
-        let left = &self.piece[self.position..];
+        let left = &self.chunk[self.position..];
         let count = left.len().min(buffer.len());
         buffer[..count].copy_from_slice(&left[..count]);
         self.position += count;
@@ -110,9 +114,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_threaded_reader_gives_all_bytes_and_the_error() {
-        struct Fails;
-        impl Read for Fails {
+    fn a_threaded_reader_returns_all_bytes_and_the_error() {
+        struct FailingReader;
+        impl Read for FailingReader {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::ConnectionReset.into())
             }
@@ -125,7 +129,7 @@ mod tests {
         assert!(read == content);
         assert_eq!(whole.read(&mut [0]).unwrap(), 0, "the end stays");
 
-        let mut broken = ThreadedReader::new(io::Cursor::new(b"abc").chain(Fails), &cancel).unwrap();
+        let mut broken = ThreadedReader::new(io::Cursor::new(b"abc").chain(FailingReader), &cancel).unwrap();
         let error = broken.read_to_end(&mut read).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert_eq!(read.split_off(content.len()), b"abc");

@@ -6,20 +6,20 @@ use std::io;
 use super::Compression;
 use crate::failure::{ErrorKind, Failure, Hint};
 
-/// A layer, or an archive of an image, that cannot be decompressed.
+/// Reason why a layer, or an archive of an image, cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The layer is encrypted.
     #[error("the layer is encrypted ({media_type})")]
     Encrypted {
-        /// Its media type.
+        /// Media type of the layer.
         media_type: String,
     },
-    /// It is compressed in a way that the image-spec does not know.
+    /// The compression is not supported.
     #[error("it is compressed with {name}: only gzip and zstd are supported")]
     Unsupported {
-        /// The name of the compression.
+        /// Name of the compression.
         name: &'static str,
     },
     /// The compressed data could not be read.
@@ -31,16 +31,16 @@ pub enum DecodeError {
         .compression.name()
     )]
     Stream {
-        /// The format of the stream.
+        /// Compression of the stream.
         compression: Compression,
-        /// The fault.
+        /// Fault of the stream.
         fault: StreamFault,
-        /// Compressed bytes that were read before it.
+        /// Compressed bytes that were read before the fault.
         read: u64,
-        /// Bytes that came out of them.
+        /// Bytes that were decompressed before the fault.
         written: u64,
     },
-    /// A zstd frame needs more memory than a decoder grants.
+    /// A zstd frame needs a larger window than a decoder may have.
     #[error("the zstd stream needs a window of {window} bytes: at most {max} are supported")]
     WindowTooLarge {
         /// Size of the window in bytes.
@@ -51,7 +51,7 @@ pub enum DecodeError {
     /// A zstd frame was compressed with a dictionary, which no image carries.
     #[error("the zstd stream needs the dictionary {id}: it can only be decompressed without one")]
     Dictionary {
-        /// The dictionary's number.
+        /// Number of the dictionary.
         id: u32,
     },
     /// The system has no memory for the window of a zstd frame.
@@ -63,14 +63,14 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Returns the error of decompression behind an error of a [`Decoder`](super::Decoder), if it
-    /// is one.
+    /// Returns the decompression error inside of an error of a [`Decoder`](super::Decoder), if
+    /// there is one.
     #[must_use]
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn find_in(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Returns the kind of error that it is to a reader.
+    /// Returns the kind of the [`io::Error`] that it is converted to.
     #[must_use]
     pub fn io_kind(&self) -> io::ErrorKind {
         match self {
@@ -99,7 +99,7 @@ impl Failure for DecodeError {
                 fault: StreamFault::Trailing,
                 ..
             } => "build the image again: something was appended to the layer, or a part of it was damaged",
-            Self::Stream { .. } => DAMAGED,
+            Self::Stream { .. } => DAMAGED_HINT,
             Self::WindowTooLarge { .. } => "compress it again with a smaller window: zstd --long=29 or less",
             Self::Dictionary { .. } => "compress it again without a dictionary",
             Self::OutOfMemory { .. } => {
@@ -111,8 +111,8 @@ impl Failure for DecodeError {
     }
 }
 
-/// Advice on a layer that is damaged, although its digest holds.
-pub(crate) const DAMAGED: &str =
+/// Hint on a layer that is damaged although its digest is right.
+pub(crate) const DAMAGED_HINT: &str =
     "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
 
 impl From<DecodeError> for io::Error {
@@ -125,28 +125,28 @@ impl From<DecodeError> for io::Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamFault {
-    /// It ends too early.
+    /// The stream ends early.
     #[error("is truncated inside {inside}")]
     Truncated {
-        /// The part that it ends in.
+        /// Part of the stream in which it ends.
         inside: StreamPart,
     },
     /// A header has bits set that no version of the format defines.
     #[error("is corrupt, as a header has reserved bits set")]
     ReservedBits,
-    /// A header has another checksum than it says.
+    /// The checksum of a header is wrong.
     #[error("is corrupt, as the checksum of a header is wrong")]
     HeaderChecksum,
     /// The compressed data cannot be decoded.
     #[error("is corrupt, as its data cannot be decoded")]
     Data,
-    /// The content has another checksum than the stream says.
+    /// The checksum of the content is wrong.
     #[error("is corrupt, as the checksum of its content is wrong")]
     Checksum,
-    /// A gzip member has more or less content than it says.
+    /// A gzip member has more or less content than its trailer declares.
     #[error("is corrupt, as a member does not have the length that its trailer says")]
     Length,
-    /// Something other than the format follows a whole member or frame.
+    /// Other data follows a complete member or frame.
     #[error("is followed by other data")]
     Trailing,
 }
@@ -182,23 +182,23 @@ impl fmt::Display for StreamPart {
     }
 }
 
-/// The reason why a stream gives no more bytes.
-pub(super) enum Stop {
-    /// The reader below failed.
+/// Internal error of a decoder. [`Decoder`](super::Decoder) converts it, and adds its position.
+pub(super) enum StreamError {
+    /// The compressed bytes could not be read.
     Read(io::Error),
     /// The stream is faulty.
     Fault(StreamFault),
-    /// The stream cannot be decoded here.
+    /// The stream needs what the decoder does not support.
     Decode(DecodeError),
 }
 
-impl Stop {
+impl StreamError {
     pub(super) fn truncated(inside: StreamPart) -> Self {
         Self::Fault(StreamFault::Truncated { inside })
     }
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for StreamError {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
     }

@@ -1,15 +1,15 @@
-//! The frames of a zstd stream (RFC 8878).
+//! Decodes the frames of a zstd stream (RFC 8878).
 //!
-//! Their headers are read here, so that it is known how much memory a frame needs before any is
-//! taken.
+//! Frame headers are parsed here, so that the memory that a frame needs is known before it is
+//! allocated.
 
 use std::io::BufRead;
 
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::counted::Counted;
-use super::error::{DecodeError, Stop, StreamFault, StreamPart};
+use super::counting_reader::CountingReader;
+use super::error::{DecodeError, StreamError, StreamFault, StreamPart};
 
 /// Largest window, as a power of 2 in bytes: what containerd reads (the default of
 /// klauspost/compress), and `zstd --long=29` writes.
@@ -21,11 +21,11 @@ pub const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
 /// `Magic_Number` of a frame (section 3.1.1).
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The longest `Frame_Header`, with `Magic_Number` (section 3.1.1.1).
+/// Longest `Frame_Header`, including `Magic_Number` (section 3.1.1.1).
 const MAX_HEADER_LEN: usize = 18;
 
-/// Returns whether these are the first bytes of `Magic_Number` of a frame to decode or to skip
-/// (section 3.1.2), or all of it.
+/// Returns whether the bytes are a prefix of the `Magic_Number` of a frame or of a skippable frame
+/// (section 3.1.2).
 pub(super) fn begins_frame(bytes: &[u8]) -> bool {
     const SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
     let is_skippable = match bytes {
@@ -35,42 +35,42 @@ pub(super) fn begins_frame(bytes: &[u8]) -> bool {
     MAGIC.starts_with(bytes) || is_skippable
 }
 
-/// The content of all frames, one after the other.
-pub(super) struct Frames<R> {
-    blob: Counted<R>,
+/// Decoder of a zstd stream: the content of all frames, one after the other.
+pub(super) struct ZstdDecoder<R> {
+    blob: CountingReader<R>,
     context: DCtx<'static>,
-    place: Place,
-    /// Largest window in bytes that memory is granted for.
+    state: ZstdState,
+    /// Largest window in bytes that has a grant.
     granted: u64,
 }
 
-/// A place in the stream.
-enum Place {
+/// Position of a [`ZstdDecoder`] in its stream.
+enum ZstdState {
     /// Before a frame, or at the end.
     Between,
-    /// After the header of a frame whose window needs a grant.
-    Header(Header),
-    /// Amid a frame, whose window has this many bytes; up to the end of its next block, there are
-    /// about `hint` compressed bytes.
+    /// After the header of a frame whose window may need a grant.
+    Header(FrameHeader),
+    /// Inside of a frame with a window of `window` bytes. Its next block ends after about `hint`
+    /// more compressed bytes.
     Inside { window: u64, hint: usize },
 }
 
-/// The header of a frame.
+/// Header of a frame.
 #[derive(Clone, Copy)]
-struct Header {
+struct FrameHeader {
     bytes: [u8; MAX_HEADER_LEN],
     len: usize,
-    /// Bytes that must be kept of the content to decode more of it.
+    /// Bytes of content that the decoder must keep to decode more.
     window: u64,
 }
 
-impl<R: BufRead> Frames<R> {
+impl<R: BufRead> ZstdDecoder<R> {
     /// Returns the reader of the compressed bytes.
     pub(super) fn into_inner(self) -> R {
         self.blob.into_inner()
     }
 
-    pub(super) fn new(blob: Counted<R>) -> Result<Self, DecodeError> {
+    pub(super) fn new(blob: CountingReader<R>) -> Result<Self, DecodeError> {
         let none = || DecodeError::OutOfMemory { window: 0 };
         let mut context = DCtx::try_create().ok_or_else(none)?;
         let limited = context.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG));
@@ -78,47 +78,47 @@ impl<R: BufRead> Frames<R> {
         Ok(Self {
             blob,
             context,
-            place: Place::Between,
+            state: ZstdState::Between,
             granted: u64::MAX,
         })
     }
 
-    /// Compressed bytes that were read.
+    /// Returns the number of compressed bytes that were read.
     pub(super) fn read_count(&self) -> u64 {
         self.blob.count()
     }
 
-    /// Grants memory for windows of at most this many bytes.
+    /// Grants memory for windows of at most `max` bytes.
     pub(super) fn grant_window(&mut self, max: u64) {
         self.granted = max;
     }
 
-    /// Window in bytes of the frame that waits for a grant, if one does.
+    /// Returns the window in bytes of the frame that waits for a grant. Returns `None` if none
+    /// does.
     pub(super) fn wanted_window(&self) -> Option<u64> {
-        match &self.place {
-            Place::Header(header) if header.window > self.granted => Some(header.window),
+        match &self.state {
+            ZstdState::Header(header) if header.window > self.granted => Some(header.window),
             _ => None,
         }
     }
 
-    /// Decompresses what fits the buffer; returns 0 at the end, and where a frame waits for a
-    /// grant.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
+    /// Decompresses into the buffer. Returns 0 at the end, and where a frame waits for a grant.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         if buffer.is_empty() {
             return Ok(0);
         }
         loop {
-            let len = match self.place {
-                Place::Between => {
+            let len = match self.state {
+                ZstdState::Between => {
                     let Some(header) = self.next_header()? else {
                         return Ok(0);
                     };
-                    self.place = Place::Header(header);
+                    self.state = ZstdState::Header(header);
                     0
                 }
-                Place::Header(header) if header.window > self.granted => return Ok(0),
-                Place::Header(header) => self.begin(&header, buffer)?,
-                Place::Inside { window, hint } => self.decompress(window, hint, buffer)?,
+                ZstdState::Header(header) if header.window > self.granted => return Ok(0),
+                ZstdState::Header(header) => self.start_frame(&header, buffer)?,
+                ZstdState::Inside { window, hint } => self.decompress(window, hint, buffer)?,
             };
             if len > 0 {
                 return Ok(len);
@@ -126,22 +126,22 @@ impl<R: BufRead> Frames<R> {
         }
     }
 
-    /// Reads the header of the next frame that is not to be skipped.
-    fn next_header(&mut self) -> Result<Option<Header>, Stop> {
+    /// Reads the header of the next frame, and skips skippable frames. Returns `None` at the end.
+    fn next_header(&mut self) -> Result<Option<FrameHeader>, StreamError> {
         loop {
             let mut magic = [0; 4];
             let start = self.blob.fill_buf()?;
             if start.is_empty() {
                 return Ok(None);
             }
-            let len = self.blob.take_some(&mut magic)?;
+            let len = self.blob.read_up_to(&mut magic)?;
             match &magic[..len] {
-                magic if !begins_frame(magic) => return Err(Stop::Fault(StreamFault::Trailing)),
-                magic if magic.len() < MAGIC.len() => return Err(Stop::truncated(StreamPart::FrameHeader)),
-                magic if *magic == MAGIC => return self.header().map(Some),
+                magic if !begins_frame(magic) => return Err(StreamError::Fault(StreamFault::Trailing)),
+                magic if magic.len() < MAGIC.len() => return Err(StreamError::truncated(StreamPart::FrameHeader)),
+                magic if *magic == MAGIC => return self.read_header().map(Some),
                 _ => {
                     let mut len = [0; 4];
-                    self.blob.take(&mut len, StreamPart::SkippableFrame)?;
+                    self.blob.read_exact(&mut len, StreamPart::SkippableFrame)?;
                     self.blob
                         .skip(u32::from_le_bytes(len).into(), StreamPart::SkippableFrame)?;
                 }
@@ -149,23 +149,23 @@ impl<R: BufRead> Frames<R> {
         }
     }
 
-    /// Reads the header after `Magic_Number`.
-    fn header(&mut self) -> Result<Header, Stop> {
+    /// Reads the part of a frame's header after `Magic_Number`.
+    fn read_header(&mut self) -> Result<FrameHeader, StreamError> {
         let mut bytes = [0; MAX_HEADER_LEN];
         let mut len = MAGIC.len();
         bytes[..len].copy_from_slice(&MAGIC);
         let mut field = |size: usize| {
             let start = len;
             len += size;
-            self.blob.take(&mut bytes[start..len], StreamPart::FrameHeader)?;
+            self.blob.read_exact(&mut bytes[start..len], StreamPart::FrameHeader)?;
             let mut number = [0; 8];
             number[..size].copy_from_slice(&bytes[start..len]);
-            Ok::<_, Stop>(u64::from_le_bytes(number))
+            Ok::<_, StreamError>(u64::from_le_bytes(number))
         };
         let descriptor = field(1)?;
         let is_single_segment = descriptor & 1 << 5 != 0;
         if descriptor & 1 << 3 != 0 {
-            return Err(Stop::Fault(StreamFault::ReservedBits));
+            return Err(StreamError::Fault(StreamFault::ReservedBits));
         }
         let mut window = 0;
         if !is_single_segment {
@@ -182,39 +182,39 @@ impl<R: BufRead> Frames<R> {
             _ => Some(field(8)?),
         };
         if is_single_segment {
-            window = content.expect("a single segment says its length");
+            window = content.expect("the header of a single segment has its length");
         }
         if let Ok(id @ 1..) = u32::try_from(dictionary) {
-            return Err(Stop::Decode(DecodeError::Dictionary { id }));
+            return Err(StreamError::Decode(DecodeError::Dictionary { id }));
         }
         if window > MAX_WINDOW {
             let max = MAX_WINDOW;
-            return Err(Stop::Decode(DecodeError::WindowTooLarge { window, max }));
+            return Err(StreamError::Decode(DecodeError::WindowTooLarge { window, max }));
         }
-        Ok(Header {
+        Ok(FrameHeader {
             bytes,
             len,
             window: content.map_or(window, |content| content.min(window)),
         })
     }
 
-    /// Begins a frame.
-    fn begin(&mut self, header: &Header, buffer: &mut [u8]) -> Result<usize, Stop> {
+    /// Passes the header of a frame to the decoder.
+    fn start_frame(&mut self, header: &FrameHeader, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let window = header.window;
         let mut input = InBuffer::around(&header.bytes[..header.len]);
         let mut output = OutBuffer::around(buffer);
         let mut hint = 0;
         while input.pos() < header.len {
             let result = self.context.decompress_stream(&mut output, &mut input);
-            hint = result.map_err(|code| stop(code, window))?;
+            hint = result.map_err(|code| zstd_error(code, window))?;
         }
-        self.place = Place::Inside { window, hint };
+        self.state = ZstdState::Inside { window, hint };
         Ok(output.pos())
     }
 
-    /// Decompresses what fits the buffer, one block at a time: so that no content is lost to an
-    /// error in the next one.
-    fn decompress(&mut self, window: u64, hint: usize, buffer: &mut [u8]) -> Result<usize, Stop> {
+    /// Decompresses into the buffer, one block at a time: an error in a block must not lose the
+    /// content of the one before.
+    fn decompress(&mut self, window: u64, hint: usize, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let input = self.blob.fill_buf()?;
         let is_over = input.is_empty();
         let mut input = InBuffer::around(&input[..hint.min(input.len())]);
@@ -222,27 +222,27 @@ impl<R: BufRead> Frames<R> {
         let result = self.context.decompress_stream(&mut output, &mut input);
         let (read, written) = (input.pos(), output.pos());
         if is_over && written == 0 {
-            return Err(Stop::truncated(StreamPart::Frame));
+            return Err(StreamError::truncated(StreamPart::Frame));
         }
-        self.place = match result.map_err(|code| stop(code, window))? {
-            0 => Place::Between,
-            hint => Place::Inside { window, hint },
+        self.state = match result.map_err(|code| zstd_error(code, window))? {
+            0 => ZstdState::Between,
+            hint => ZstdState::Inside { window, hint },
         };
         self.blob.consume(read);
         Ok(written)
     }
 }
 
-/// The meaning of an error of libzstd.
-fn stop(code: usize, window: u64) -> Stop {
+/// Converts an error code of libzstd.
+fn zstd_error(code: usize, window: u64) -> StreamError {
     // An error is the negative of its code (`ZSTD_getErrorCode`).
     let is = |error: ZSTD_ErrorCode| code == (error as usize).wrapping_neg();
     if is(ZSTD_ErrorCode::ZSTD_error_checksum_wrong) {
-        Stop::Fault(StreamFault::Checksum)
+        StreamError::Fault(StreamFault::Checksum)
     } else if is(ZSTD_ErrorCode::ZSTD_error_memory_allocation) {
-        Stop::Decode(DecodeError::OutOfMemory { window })
+        StreamError::Decode(DecodeError::OutOfMemory { window })
     } else {
-        Stop::Fault(StreamFault::Data)
+        StreamError::Fault(StreamFault::Data)
     }
 }
 
@@ -254,7 +254,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A frame that asks for a window of this form (`Window_Descriptor`), and needs less.
+    /// Returns a frame with this `Window_Descriptor`, which needs less.
     fn frame(descriptor: u8) -> Vec<u8> {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.include_contentsize(false).unwrap();
@@ -264,18 +264,18 @@ mod tests {
         frame
     }
 
-    /// The header of a frame whose window is its content, of this many bytes.
+    /// Returns the header of a frame with a single segment of `len` bytes.
     fn single_segment(len: u64) -> Vec<u8> {
         [&MAGIC, &[0b1110_0000][..], &len.to_le_bytes()].concat()
     }
 
-    fn frames(blob: &[u8]) -> Frames<&[u8]> {
-        Frames::new(Counted::new(blob)).unwrap()
+    fn frames(blob: &[u8]) -> ZstdDecoder<&[u8]> {
+        ZstdDecoder::new(CountingReader::new(blob)).unwrap()
     }
 
     fn error(blob: &[u8]) -> DecodeError {
         match frames(blob).read(&mut [0; 100]) {
-            Err(Stop::Decode(error)) => error,
+            Err(StreamError::Decode(error)) => error,
             _ => panic!("no error of its own"),
         }
     }
@@ -319,7 +319,7 @@ mod tests {
         of_window(u64::MAX, &single_segment(u64::MAX));
     }
 
-    /// A decoder keeps no more than all of the content.
+    /// A decoder never keeps more than all of the content.
     #[test]
     fn content_shorter_than_its_window_needs_only_its_length() {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();

@@ -134,7 +134,7 @@ impl HeaderOverrides {
                     match record? {
                         (b"path", value) => self.name = non_empty(value),
                         (b"linkpath", value) => self.target = non_empty(value),
-                        (b"size", value) => self.len = pax::size(value)?,
+                        (b"size", value) => self.len = pax::parse_size(value)?,
                         _ => {}
                     }
                 }

@@ -1,4 +1,4 @@
-//! One entry of a credentials file, in each form that tools write.
+//! Parser of one entry of a credentials file, in every form that tools write.
 
 use base64::Engine;
 use base64::alphabet;
@@ -6,12 +6,12 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{Means, Secret};
+use super::{AuthMethod, Secret};
 
-/// Name of the user with which credential helpers of Docker mark a password as an identity token.
+/// User name with which Docker's credential helpers mark a password as an identity token.
 pub(super) const TOKEN_USER: &str = "<token>";
 
-/// Base64 as Go reads it, and without padding too.
+/// Base64 as Go decodes it, with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -19,20 +19,21 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Credentials of an entry; none where `docker login` left them to a helper.
+/// Credentials of an entry. All fields are empty if `docker login` left the credentials to a
+/// helper.
 #[derive(Default)]
 pub(super) struct Entry {
-    /// User and password, which need not be UTF-8.
-    pair: Option<(Vec<u8>, Vec<u8>)>,
+    /// User and password, which may be other bytes than UTF-8.
+    user_password: Option<(Vec<u8>, Vec<u8>)>,
     identity_token: String,
     registry_token: String,
 }
 
-/// An entry of another form.
+/// Error of an entry of an unknown form.
 pub(super) struct InvalidEntry;
 
 impl Entry {
-    /// Reads an entry. Fields of other names are ignored.
+    /// Parses an entry. Unknown fields are ignored.
     pub(super) fn read(value: &Value) -> Result<Self, InvalidEntry> {
         if value.is_null() {
             return Ok(Self::default());
@@ -67,37 +68,38 @@ impl Entry {
             identity_token = String::from_utf8(password.clone()).map_err(|_| InvalidEntry)?;
         }
         Ok(Self {
-            pair: pair.filter(|pair| !is_token(pair)),
+            user_password: pair.filter(|pair| !is_token(pair)),
             identity_token,
             registry_token,
         })
     }
 
-    /// Returns the best credentials in it, as Docker does; `None` for an empty entry.
-    pub(super) fn credentials(self) -> Option<Means> {
-        let pair = self.pair.map(|(user, password)| {
+    /// Returns the credentials that Docker prefers: a registry token, then an identity token, then
+    /// user and password. `None` for an empty entry.
+    pub(super) fn credentials(self) -> Option<AuthMethod> {
+        let basic_auth = self.user_password.map(|(user, password)| {
             let pair = [user, password].join(&b':');
             Secret::new(STANDARD.encode(pair))
         });
         if !self.registry_token.is_empty() {
-            return Some(Means::RegistryToken(Secret::new(self.registry_token)));
+            return Some(AuthMethod::RegistryToken(Secret::new(self.registry_token)));
         }
         if !self.identity_token.is_empty() {
             let token = Secret::new(self.identity_token);
-            return Some(Means::IdentityToken { token, pair });
+            return Some(AuthMethod::IdentityToken { token, basic_auth });
         }
-        pair.map(Means::Basic)
+        basic_auth.map(AuthMethod::Basic)
     }
 
-    /// Returns the user, if there is one.
+    /// Returns the user, if the entry has one in UTF-8.
     pub(super) fn user(self) -> Option<String> {
-        let (user, _) = self.pair?;
+        let (user, _) = self.user_password?;
         String::from_utf8(user).ok()
     }
 }
 
-/// Returns the user and the password of an `auth` field: base64, which may be wrapped, without
-/// padding, or of the alphabet for URLs. Docker pads the password with NUL.
+/// Returns the user and the password of an `auth` field. Its base64 may be wrapped, lack its
+/// padding, or use the alphabet for URLs. Docker pads the password with NUL.
 fn decode(auth: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let standard = |byte| match byte {
         b'-' => b'+',
@@ -120,17 +122,17 @@ mod tests {
 
     use super::*;
 
-    /// Credentials as a text, with bytes that are not UTF-8 escaped.
+    /// Returns the credentials of an entry as a text, with bytes that are not UTF-8 escaped.
     fn read(entry: &Value) -> Option<String> {
         let shown = |pair: &Secret| STANDARD.decode(pair.reveal()).unwrap().escape_ascii().to_string();
         let entry = Entry::read(entry).unwrap_or_else(|InvalidEntry| panic!("{entry} is refused"));
         Some(match entry.credentials()? {
-            Means::Basic(pair) => shown(&pair),
-            Means::IdentityToken { token, pair } => {
-                let pair = pair.as_ref().map(shown).unwrap_or_default();
+            AuthMethod::Basic(pair) => shown(&pair),
+            AuthMethod::IdentityToken { token, basic_auth } => {
+                let pair = basic_auth.as_ref().map(shown).unwrap_or_default();
                 format!("identity {} beside {pair}", token.reveal())
             }
-            Means::RegistryToken(token) => format!("registry {}", token.reveal()),
+            AuthMethod::RegistryToken(token) => format!("registry {}", token.reveal()),
         })
     }
 
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn which_field_wins() {
+    fn precedence_of_fields() {
         let auth = STANDARD.encode("u:p");
         let token = STANDARD.encode("<token>:refresh");
         for (entry, expected) in [

@@ -1,4 +1,9 @@
-//! Changing a credentials file: other entries, and what this program does not know, stay as they are.
+//! Changes to a credentials file, for logins and logouts. Other entries and unknown fields are
+//! kept.
+//!
+//! A change takes the lock, reads the file, changes one entry, and replaces the file with a new one
+//! in one step. The lock is a file beside the credentials file, with `.lock` appended to its name;
+//! it is never removed, so that every process locks the same file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -12,53 +17,53 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::{AuthError, Entry, Secret, from_json, meaning, read_in, split_api, without_scheme};
+use super::{AuthError, Entry, Secret, canonical_key, from_json, read_bytes, split_api_path, strip_http_scheme};
 use crate::host::{Access, Directory, Identity, Untrusted};
 use crate::reference::{self, RegistryReference, host_of, is_loopback};
 use layer::cancel::Cancel;
 
-/// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
-const ATTEMPTS: usize = 100;
-const PAUSE: Duration = Duration::from_millis(20);
+/// Attempts to replace a file that other processes have open, and the pause after each attempt.
+const REPLACE_ATTEMPTS: usize = 100;
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Time for which another process may hold the lock before the user is told, and before this one
-/// gives up.
-const NOTICE: Duration = Duration::from_secs(1);
-const LIMIT: Duration = Duration::from_mins(1);
+/// Time for which another process may hold the lock before the caller is notified, and before this
+/// process gives up.
+const NOTICE_AFTER: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// What a login is for: a registry, or the repositories in a namespace of it.
+/// Target of a login: a registry, or the repositories in a namespace of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginTarget {
-    /// Host with or without port, in lower case; `docker.io` for Docker Hub.
+    /// Host with an optional port, in lower case; `docker.io` for Docker Hub.
     pub(crate) registry: String,
-    /// The registry, or the registry and a namespace: what [`meaning`] makes of each key for it.
+    /// The registry, or the registry and a namespace, as [`canonical_key`] spells it.
     key: String,
-    says_plain_http: bool,
+    plain_http: bool,
 }
 
 impl LoginTarget {
-    /// Reads `<host>[:<port>][/<namespace>]`, as image references begin, or the URL of a registry.
+    /// Parses `<host>[:<port>][/<namespace>]`, as image references begin, or the URL of a registry.
     ///
     /// # Errors
     ///
-    /// The text, if it is neither.
+    /// [`InvalidLoginTarget`] for any other text.
     pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
         let invalid = |why| InvalidLoginTarget::new(text, why);
-        let name = without_scheme(text).or_else(|| text.strip_prefix("docker://"));
-        let (host, namespace) = split_api(name.unwrap_or(text));
+        let name = strip_http_scheme(text).or_else(|| text.strip_prefix("docker://"));
+        let (host, namespace) = split_api_path(name.unwrap_or(text));
         if text.contains('@') {
             return Err(invalid("omit user and password"));
         }
         if text.contains(['?', '#']) {
             return Err(invalid("omit what begins with ? or #"));
         }
-        // A name that is no host would be one of Docker Hub's users.
+        // Any other first part would name a user of Docker Hub.
         if !reference::is_host(host) {
-            return Err(invalid(FORM));
+            return Err(invalid(EXPECTED_FORM));
         }
         let repository = if namespace.is_empty() { "a/b" } else { namespace };
         let reference = RegistryReference::parse(&format!("{host}/{repository}@{ANY_DIGEST}"));
-        let registry = reference.map_err(|_| invalid(FORM))?.registry;
+        let registry = reference.map_err(|_| invalid(EXPECTED_FORM))?.registry;
         let key = match namespace {
             "" => registry.clone(),
             namespace => format!("{registry}/{namespace}"),
@@ -67,46 +72,49 @@ impl LoginTarget {
             .split_once("://")
             .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"));
         Ok(Self {
-            says_plain_http: is_plain && !is_loopback(host_of(&registry)),
+            plain_http: is_plain && !is_loopback(host_of(&registry)),
             registry,
             key,
         })
     }
 
-    /// The registry, and the namespace if there is one.
+    /// Returns the registry, and the namespace if the target has one.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.key
     }
 
-    /// Returns whether it was given as `http://`, and is not on this machine: builds speak TLS to
-    /// it unless they are told otherwise too.
+    /// Returns whether the target was given as `http://` and is not on this machine. A build speaks
+    /// TLS to such a registry unless the user requests plain HTTP for the build too.
     #[must_use]
-    pub fn says_plain_http(&self) -> bool {
-        self.says_plain_http
+    pub fn is_plain_http(&self) -> bool {
+        self.plain_http
     }
 
-    /// Whether an entry of a credentials file is for this, in whatever style.
-    fn is(&self, key: &str) -> bool {
-        meaning(key) == self.key
+    /// Returns whether a key of a credentials file stands for this target, in any spelling.
+    fn matches(&self, key: &str) -> bool {
+        canonical_key(key) == self.key
     }
 }
 
-/// So that a port is not taken for a tag.
+/// A digest that is appended to a target, so that its port is not parsed as a tag.
 const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-const FORM: &str = "write <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub, and a namespace in lower case";
+/// Advice of [`InvalidLoginTarget`] on the form of a target.
+const EXPECTED_FORM: &str =
+    "write <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub, and a namespace in lower case";
 
-/// A text that names no registry.
+/// Error of a text that does not name a registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no registry: {why}")]
+#[error("{text:?} is not a registry: {why}")]
 pub struct InvalidLoginTarget {
     text: String,
     why: &'static str,
 }
 
 impl InvalidLoginTarget {
-    /// Hides what is before an `@` and in a query, which may be a secret.
+    /// Makes the error. The text before an `@` and a query are left out, since they may hold a
+    /// secret.
     fn new(text: &str, why: &'static str) -> Self {
         let (host, start) = text.rsplit_once('@').map_or((text, ""), |(_, host)| (host, "…@"));
         let (host, end) = host.find(['?', '#']).map_or((host, ""), |at| (&host[..=at], "…"));
@@ -115,85 +123,85 @@ impl InvalidLoginTarget {
     }
 }
 
-/// An entry of a credentials file, without what is secret in it.
+/// An entry of a credentials file, without its secrets.
 ///
 /// Its JSON is that of the command `microagent registry ls`:
-/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"r.example","user":"me"}`, the user
-/// `null` where there is none.
+/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"r.example","user":"me"}`. Without a
+/// user, `user` is `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Login {
     /// Path of the file.
     #[serde(serialize_with = "as_text")]
     pub auth_file: PathBuf,
-    /// The registry, and the namespace if there is one, as the file names it.
+    /// The key of the entry in the file: a registry, or a registry and a namespace.
     pub registry: String,
-    /// The user; none for a token, and where the entry is of another form.
+    /// The user. `None` for a token, and for an entry of an unknown form.
     pub user: Option<String>,
 }
 
-/// JSON has no bytes that are not UTF-8.
+/// Serializes a path as text, since JSON cannot hold bytes that are not UTF-8.
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// A file with credentials as containers-auth.json(5) describes it, which may not exist yet.
+/// A credentials file as containers-auth.json(5) describes it, which may not exist yet.
 #[derive(Debug, Clone)]
 pub struct AuthFile {
     path: PathBuf,
-    /// Access for reading. A file that is changed must always be this user's or root's.
+    /// Access for reading. To be changed, a file must always belong to this user or to root.
     access: Access,
     wait: LockWait,
 }
 
-/// Wait for another process that changes the file.
+/// Settings of the wait for another process that is changing the file.
 #[derive(Debug, Clone)]
 struct LockWait {
     cancel: Cancel,
     notify: fn(&Path),
-    notice: Duration,
-    limit: Duration,
+    notice_after: Duration,
+    max_wait: Duration,
 }
 
 impl AuthFile {
-    /// The file at a path, which may be anybody's if it is only read.
+    /// Returns the file at a path. Any user may own it if it is only read.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         let wait = LockWait {
             cancel: Cancel::new(),
             notify: |_| {},
-            notice: NOTICE,
-            limit: LIMIT,
+            notice_after: NOTICE_AFTER,
+            max_wait: MAX_WAIT,
         };
-        let access = Access::ReadAny;
+        let access = Access::ReadAnyOwner;
         Self { path, access, wait }
     }
 
-    /// The same of this user or root, which no other user can change.
-    pub(super) fn of_this_user(path: PathBuf) -> Self {
+    /// Returns the file at a path, which must belong to this user or to root and which other users
+    /// must not be able to write to.
+    pub(super) fn private(path: PathBuf) -> Self {
         Self {
             access: Access::Read,
             ..Self::new(path)
         }
     }
 
-    /// Makes a change give up when it is cancelled while it waits for another process, and
-    /// call `notify` with the lock's path after a second of waiting. Without this, it only gives up
-    /// after a minute.
+    /// Sets how a change waits for another process: it stops when `cancel` is cancelled, and calls
+    /// `notify` with the lock's path after one second. It always gives up after one minute.
     #[must_use]
-    pub fn while_locked(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
+    pub fn with_lock_wait(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
         self.wait.cancel = cancel.clone();
         self.wait.notify = notify;
         self
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its entries, in order of their names.
+    /// Returns the entries of the file, sorted by registry.
     ///
     /// # Errors
     ///
@@ -206,7 +214,7 @@ impl AuthFile {
         let content = read(&directory, &name, self.access, &self.path)?;
         let auths = match content.get("auths") {
             None | Some(Value::Null) => return Ok(Vec::new()),
-            Some(auths) => auths.as_object().ok_or_else(|| malformed(&self.path))?,
+            Some(auths) => auths.as_object().ok_or_else(|| auths_not_an_object(&self.path))?,
         };
         let login = |(registry, entry): (&String, &Value)| Login {
             auth_file: self.path.clone(),
@@ -216,25 +224,25 @@ impl AuthFile {
         Ok(auths.iter().map(login).collect())
     }
 
-    /// Keeps credentials, in place of older ones for the same.
+    /// Adds credentials to the file, and removes all older entries for the same target.
     ///
     /// # Errors
     ///
-    /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] when what the file
-    /// holds cannot be kept, [`AuthError::Write`]; [`AuthError::Refused`] when the file or its lock
-    /// is another user's; [`AuthError::Held`] and [`AuthError::Cancelled`] while another process
-    /// changes it.
+    /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] if the current content
+    /// cannot be read, and so cannot be kept; [`AuthError::Write`]; [`AuthError::Refused`] if the
+    /// file or its lock belongs to another user; [`AuthError::Held`] and [`AuthError::Cancelled`]
+    /// if another process holds the lock.
     pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
         let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
         self.change(|auths| {
-            auths.retain(|key, _| !target.is(key));
+            auths.retain(|key, _| !target.matches(key));
             auths.insert(target.key.clone(), json!({"auth": auth}));
             true
         })
         .map(drop)
     }
 
-    /// Removes credentials; says whether there were any.
+    /// Removes all entries for a target. Returns whether the file had one.
     ///
     /// # Errors
     ///
@@ -246,41 +254,43 @@ impl AuthFile {
         }
         self.change(|auths| {
             let before = auths.len();
-            auths.retain(|key, _| !target.is(key));
+            auths.retain(|key, _| !target.matches(key));
             auths.len() < before
         })
     }
 
-    /// Changes the entries, alone and in one step, if `change` says that it did.
+    /// Passes the entries to `change` under the lock, and replaces the file if `change` returns
+    /// `true`. Returns the same value.
     fn change(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<bool, AuthError> {
         let failed = |source| AuthError::write(&self.path, source);
-        // What a link leads to is changed, and not the link.
-        let (directory, name) = Directory::of_file(&self.path, true).map_err(failed)?;
+        // The target of a symlink is changed, and not the symlink.
+        let (directory, name) = Directory::containing(&self.path, true).map_err(failed)?;
         let path = directory.path().join(&name);
         let _lock = self.wait.lock(&directory, &name)?;
         let mut content = read(&directory, &name, Access::Read, &path)?;
         let auths = content.entry("auths").or_insert(Value::Null);
-        let did = match auths {
+        let changed = match auths {
             Value::Object(auths) => change(auths),
             Value::Null => {
                 let mut empty = Map::new();
-                let did = change(&mut empty);
+                let changed = change(&mut empty);
                 *auths = empty.into();
-                did
+                changed
             }
-            _ => return Err(malformed(&path)),
+            _ => return Err(auths_not_an_object(&path)),
         };
-        if did {
+        if changed {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
             json.push(b'\n');
             replace(&directory, &name, &json).map_err(failed)?;
         }
-        Ok(did)
+        Ok(changed)
     }
 
-    /// Opens its directory, if there is one, and returns its name there.
+    /// Opens the directory of the file, and returns it with the file's name there; `None` if the
+    /// directory is missing.
     fn find(&self) -> Result<Option<(Directory, OsString)>, AuthError> {
-        match Directory::of_file(&self.path, false) {
+        match Directory::containing(&self.path, false) {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(AuthError::read(&self.path, source)),
@@ -289,8 +299,8 @@ impl AuthFile {
 }
 
 impl LockWait {
-    /// Waits for another process that is changing the file. The lock has a file of its own, which
-    /// stays: the file itself is replaced.
+    /// Takes the lock of a credentials file, and waits for a process that holds it. The lock is a
+    /// file of its own, since the credentials file itself is replaced.
     fn lock(&self, directory: &Directory, name: &OsStr) -> Result<File, AuthError> {
         let mut name = name.to_owned();
         name.push(".lock");
@@ -298,7 +308,7 @@ impl LockWait {
         let failed = |source| AuthError::write(&path, source);
         let file = directory.open_file(&name, Access::Create).map_err(failed)?;
         let begun = Instant::now();
-        let mut is_told = false;
+        let mut notified = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -306,27 +316,27 @@ impl LockWait {
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
             let waited = begun.elapsed();
-            if waited >= self.limit {
+            if waited >= self.max_wait {
                 return Err(AuthError::Held { path, waited });
             }
-            if waited >= self.notice && !is_told {
-                is_told = true;
+            if waited >= self.notice_after && !notified {
+                notified = true;
                 (self.notify)(&path);
             }
-            self.cancel.wait_timeout(PAUSE)?;
+            self.cancel.wait_timeout(RETRY_PAUSE)?;
         }
     }
 }
 
 fn read(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Map<String, Value>, AuthError> {
-    match read_in(directory, name, access, path) {
+    match read_bytes(directory, name, access, path) {
         Err(AuthError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
         json => from_json(&json?, path),
     }
 }
 
-/// The error of a file whose entries are not in an object.
-fn malformed(path: &Path) -> AuthError {
+/// Returns the error of a file whose `auths` is not an object.
+fn auths_not_an_object(path: &Path) -> AuthError {
     AuthError::Json {
         path: path.to_owned(),
         line: 1,
@@ -334,29 +344,32 @@ fn malformed(path: &Path) -> AuthError {
     }
 }
 
-/// Puts a file, which only its owner can read, in the place of another.
+/// Replaces a file with a new one that only its owner can read.
 fn replace(directory: &Directory, name: &OsStr, content: &[u8]) -> io::Result<()> {
-    let (hidden, mut file) = directory.create_hidden(0o600)?;
+    let (hidden, mut file) = directory.create_hidden_file(0o600)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     let replaced = written.and_then(|()| rename(directory, &hidden, name));
     if replaced.is_err() {
-        // The caller has the failure that led here, and no use for another one.
+        // The caller gets the first error; this one would hide it.
         let _ = directory.remove_file(&hidden);
     }
     replaced?;
-    // In a directory of another user, something else may have had the hidden name by then.
-    if !directory.is(name, Identity::of(&file)?)? {
+    // In a directory that others can write to, another file may have taken the hidden name before
+    // the rename.
+    if !directory.entry_is(name, Identity::of(&file)?)? {
         return Err(Untrusted::Replaced.into());
     }
     Ok(())
 }
 
-/// Windows refuses to replace a file that somebody has open, if only to read it: they are soon
-/// done.
+/// Renames the new file into place. Windows refuses this while a process has the old file open,
+/// even for reading; since such a process is soon done, the rename is tried again.
 fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()> {
-    for _ in 1..ATTEMPTS {
+    for _ in 1..REPLACE_ATTEMPTS {
         match directory.rename(hidden, directory, name) {
-            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => thread::sleep(PAUSE),
+            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => {
+                thread::sleep(RETRY_PAUSE)
+            }
             result => return result,
         }
     }
@@ -364,315 +377,4 @@ fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()>
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn value(path: &Path) -> Value {
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-    }
-
-    fn target(text: &str) -> LoginTarget {
-        LoginTarget::parse(text).unwrap()
-    }
-
-    fn users(file: &AuthFile) -> Vec<(String, String)> {
-        let pair = |login: Login| (login.registry, login.user.unwrap_or_default());
-        file.logins().unwrap().into_iter().map(pair).collect()
-    }
-
-    #[test]
-    fn json_has_no_secrets() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = AuthFile::new(directory.path().join("auth.json"));
-        let password = Secret::new("password".to_owned());
-        file.add(&target("a.example"), "me", &password).unwrap();
-        let logins = serde_json::to_string(&file.logins().unwrap()).unwrap();
-        let path = file.path().display();
-        let expected = format!(r#"[{{"auth_file":"{path}","registry":"a.example","user":"me"}}]"#);
-        assert_eq!(logins, expected.replace('\\', "\\\\"));
-    }
-
-    #[test]
-    fn registries_are_named_as_in_references() {
-        for (text, key, registry) in [
-            ("ghcr.io", "ghcr.io", "ghcr.io"),
-            ("GHCR.io/", "ghcr.io", "ghcr.io"),
-            ("https://ghcr.io", "ghcr.io", "ghcr.io"),
-            ("localhost:5000", "localhost:5000", "localhost:5000"),
-            ("localhost", "localhost", "localhost"),
-            ("[::1]:5000", "[::1]:5000", "[::1]:5000"),
-            ("docker.io", "docker.io", "docker.io"),
-            ("HTTPS://GHCR.io:443/v2/", "ghcr.io:443", "ghcr.io:443"),
-            ("http://x.y", "x.y", "x.y"),
-            ("docker://x.y", "x.y", "x.y"),
-            ("x.y/v1/", "x.y", "x.y"),
-            ("https://x.y/team/", "x.y/team", "x.y"),
-            ("quay.io/team", "quay.io/team", "quay.io"),
-            ("quay.io/team/app", "quay.io/team/app", "quay.io"),
-        ] {
-            let target = target(text);
-            assert_eq!((target.as_str(), target.registry.as_str()), (key, registry), "{text}");
-        }
-        for text in [
-            "",
-            "ghcr",
-            "team/app",
-            "ftp://x.y",
-            "x.y?z",
-            "a b.c",
-            "u@h.x",
-            "x.y:0",
-            "x.y/Team",
-        ] {
-            assert!(LoginTarget::parse(text).is_err(), "{text}");
-        }
-        for (text, why) in [
-            ("me:s3cret@ghcr.io", "omit user and password"),
-            ("https://me:s3@cret@ghcr.io/x", "omit user and password"),
-            ("https://ghcr.io/v2/?token=s3cret", "omit what begins with ?"),
-            ("ghcr.io#s3cret", "omit what begins with ?"),
-        ] {
-            let error = LoginTarget::parse(text).unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(shown.contains("ghcr.io") && shown.contains(why), "{shown}");
-            assert!(!shown.contains("s3") && !shown.contains("cret"), "{shown}");
-        }
-    }
-
-    #[test]
-    fn plain_http_is_remembered_but_for_this_machine() {
-        for (text, is_plain) in [
-            ("http://x.y", true),
-            ("HTTP://x.y/v2/", true),
-            ("https://x.y", false),
-            ("x.y", false),
-            ("http://localhost:5000", false),
-            ("http://127.0.0.1:5000", false),
-        ] {
-            assert_eq!(target(text).says_plain_http(), is_plain, "{text}");
-        }
-    }
-
-    /// Spellings of one registry, as it is named in canonical references.
-    fn spellings(registry: &str) -> Vec<String> {
-        let names: &[&str] = match registry {
-            "docker.io" => &["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"],
-            name => &[name, &name.to_ascii_uppercase()],
-        };
-        let mut spellings = Vec::new();
-        for name in names {
-            for scheme in ["", "HTTP://", "https://"] {
-                for path in ["", "/v1/", "/v2"] {
-                    spellings.push(format!("{scheme}{name}{path}"));
-                }
-            }
-        }
-        spellings
-    }
-
-    #[test]
-    fn a_login_replaces_and_a_logout_removes_every_spelling() {
-        let directory = tempfile::tempdir().unwrap();
-        for registry in ["docker.io", "a.example:5000"] {
-            let path = directory.path().join(format!("{}.json", registry.len()));
-            let file = AuthFile::new(path.clone());
-            let spellings = spellings(registry);
-            for spelling in &spellings {
-                let others = spellings.iter().map(|key| (key.clone(), json!({"auth": "b2xkOng="})));
-                let mut auths: Map<String, Value> = others.collect();
-                auths.insert("other.example".to_owned(), json!({}));
-                fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
-                let password = Secret::new("p".to_owned());
-                file.add(&target(spelling), "new", &password).unwrap();
-                let user = |key: &str, user: &str| (key.to_owned(), user.to_owned());
-                let kept = [user(registry, "new"), user("other.example", "")];
-                assert_eq!(users(&file), kept, "{spelling}");
-
-                fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
-                assert!(file.remove(&target(spelling)).unwrap(), "{spelling}");
-                assert_eq!(
-                    users(&file),
-                    [("other.example".to_owned(), String::new())],
-                    "{spelling}"
-                );
-                assert!(!file.remove(&target(spelling)).unwrap(), "{spelling}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_namespace_is_not_the_whole_registry() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("auth.json");
-        let file = AuthFile::new(path.clone());
-        let keys = [
-            "a.example",
-            "A.example/team",
-            "a.example/team/",
-            "a.example/team/app",
-            "https://a.example/team",
-        ];
-        let auths: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
-        fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
-        assert!(file.remove(&target("a.example/team")).unwrap());
-        let left: Vec<_> = users(&file).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(left, ["a.example", "a.example/team/app", "https://a.example/team"]);
-        assert!(file.remove(&target("a.example")).unwrap());
-        assert_eq!(users(&file), [("a.example/team/app".to_owned(), String::new())]);
-    }
-
-    #[test]
-    fn what_is_not_meant_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("new/auth.json");
-        let file = AuthFile::new(path.clone());
-        assert!(!file.remove(&target("a.example")).unwrap());
-        assert!(!path.exists());
-        file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
-            .unwrap();
-        let mut content = value(&path);
-        content["credHelpers"] = json!({"b.example": "helper"});
-        content["auths"]["a.example"]["unknown"] = json!(1);
-        content["auths"]["https://index.docker.io/v1/"] = json!({"auth": STANDARD.encode("hub:x")});
-        fs::write(&path, content.to_string()).unwrap();
-
-        file.add(&target("c.example/team"), "two", &Secret::new("p:q".to_owned()))
-            .unwrap();
-        let content = value(&path);
-        assert_eq!(content["credHelpers"], json!({"b.example": "helper"}));
-        assert_eq!(content["auths"]["a.example"]["unknown"], 1);
-        assert_eq!(content["auths"]["c.example/team"]["auth"], STANDARD.encode("two:p:q"));
-
-        file.add(&target("docker.io"), "three", &Secret::new("p".to_owned()))
-            .unwrap();
-        let user = |name: &str, user: &str| (name.to_owned(), user.to_owned());
-        assert_eq!(
-            users(&file),
-            [
-                user("a.example", "one"),
-                user("c.example/team", "two"),
-                user("docker.io", "three")
-            ]
-        );
-        assert!(file.remove(&target("a.example")).unwrap());
-        assert!(!file.remove(&target("a.example")).unwrap());
-        assert_eq!(users(&file).len(), 2);
-    }
-
-    #[test]
-    fn null_is_nothing_and_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("auth.json");
-        let file = AuthFile::new(path.clone());
-        for (before, others) in [
-            (Value::Null, json!({})),
-            (json!({"auths": null}), json!({})),
-            (
-                json!({"auths": null, "credHelpers": null, "credsStore": null}),
-                json!({}),
-            ),
-            (
-                json!({"auths": {"b.example": null, "c.example": {"auth": null}}}),
-                json!({"b.example": null, "c.example": {"auth": null}}),
-            ),
-        ] {
-            fs::write(&path, before.to_string()).unwrap();
-            assert!(users(&file).iter().all(|(_, user)| user.is_empty()));
-            assert!(!file.remove(&target("a.example")).unwrap());
-            assert_eq!(
-                fs::read_to_string(&path).unwrap(),
-                before.to_string(),
-                "nothing is changed"
-            );
-            file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
-                .unwrap();
-            let after = value(&path);
-            let mut expected = if before.is_null() { json!({}) } else { before };
-            expected["auths"] = others;
-            expected["auths"]["a.example"] = json!({"auth": STANDARD.encode("one:p")});
-            assert_eq!(after, expected);
-            assert!(file.remove(&target("a.example")).unwrap());
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn only_the_owner_can_read_the_file() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
-
-        let directory = tempfile::tempdir().unwrap();
-        let (path, link) = (directory.path().join("auth.json"), directory.path().join("link"));
-        fs::write(&path, " \n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        symlink(&path, &link).unwrap();
-        AuthFile::new(link.clone())
-            .add(&target("a.example"), "one", &Secret::new("p".to_owned()))
-            .unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(users(&AuthFile::new(path)).len(), 1);
-    }
-
-    #[test]
-    fn logins_at_once_are_all_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = AuthFile::new(directory.path().join("auth.json"));
-        thread::scope(|scope| {
-            for nr in 0..8 {
-                let file = &file;
-                scope.spawn(move || {
-                    let password = Secret::new("p".to_owned());
-                    file.add(&target(&format!("r{nr}.example")), "u", &password).unwrap();
-                });
-            }
-        });
-        assert_eq!(users(&file).len(), 8);
-        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
-        assert_eq!(left.len(), 2, "the file and its lock");
-    }
-
-    #[test]
-    fn a_lock_is_not_waited_for_without_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("auth.json");
-        let mut file = AuthFile::new(path.clone());
-        let add = |file: &AuthFile| file.add(&target("a.example"), "u", &Secret::new("p".to_owned()));
-        add(&file).unwrap();
-        let lock = directory.path().join("auth.json.lock");
-        let held = File::options().write(true).open(lock).unwrap();
-        held.try_lock().unwrap();
-        file.wait.limit = Duration::from_millis(50);
-        let error = add(&file).unwrap_err();
-        assert!(
-            matches!(&error, AuthError::Held { path, .. } if path.ends_with("auth.json.lock")),
-            "{error}"
-        );
-
-        let cancel = Cancel::new();
-        cancel.cancel();
-        let waiting = AuthFile::new(path).while_locked(&cancel, |_| {});
-        assert!(matches!(add(&waiting), Err(AuthError::Cancelled(_))));
-        drop(held);
-        add(&waiting).unwrap();
-    }
-
-    #[test]
-    fn a_file_of_another_form_is_not_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("auth.json");
-        for content in ["[]", "{\"auths\": []}", "{", "secret"] {
-            fs::write(&path, content).unwrap();
-            assert!(matches!(
-                AuthFile::new(path.clone()).logins(),
-                Err(AuthError::Json { .. })
-            ));
-            let error = AuthFile::new(path.clone())
-                .add(&target("a.example"), "u", &Secret::new("p".to_owned()))
-                .unwrap_err();
-            assert!(matches!(error, AuthError::Json { .. }), "{error:?}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        }
-    }
-}
+mod tests;

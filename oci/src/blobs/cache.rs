@@ -1,4 +1,5 @@
-//! The store as its owner sees it: what is in it, what goes, what is damaged.
+//! Maintenance of the blob store: `cache ls`, `cache prune`, `cache verify`, and eviction after a
+//! build.
 
 use std::error::Error as _;
 use std::ffi::OsStr;
@@ -9,7 +10,8 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::{
-    ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, found, incoming, is_unusable, partial_name, remove_entry,
+    ALGORITHMS, BlobStore, PARTIAL, StoreError, Subdirectory, incoming, is_unusable, none_if_missing, partial_name,
+    remove_entry,
 };
 use crate::digest::{Algorithm, Digest, VerifyingReader};
 use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
@@ -22,7 +24,7 @@ pub struct Cache {
     store: BlobStore,
 }
 
-/// A blob that is kept, or the beginning of one.
+/// A blob in the store, or the beginning of a download.
 ///
 /// Its JSON is that of the command `microagent cache`:
 ///
@@ -31,21 +33,21 @@ pub struct Cache {
 /// | `digest` | [`digest`](Self::digest) as text |
 /// | `size_bytes` | [`size`](Self::size) |
 /// | `last_used` | [`last_used`](Self::last_used) in whole seconds since 1970 |
-/// | `complete` | `false` if it [`is_partial`](Self::is_partial) |
+/// | `complete` | `false` if it is [`partial`](Self::partial) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheEntry {
     /// The digest of the whole blob.
     pub digest: Digest,
-    /// Bytes that there are.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// When a build used it last.
+    /// Time at which a build last used it.
     pub last_used: SystemTime,
-    /// Whether it is only the beginning of the blob, of a download that was not completed.
-    pub is_partial: bool,
+    /// Set if the file is only the beginning of the blob, from an incomplete download.
+    pub partial: bool,
 }
 
-/// Blobs that something was done with, and what it could not be done with.
+/// Result of an operation on the store: the blobs that it listed or removed, and its failures.
 ///
 /// Its JSON is that of the command `microagent cache`:
 ///
@@ -59,26 +61,26 @@ pub struct CacheEntry {
 pub struct CacheReport {
     /// The blobs.
     pub entries: Vec<CacheEntry>,
-    /// Everything that was passed over, and why.
+    /// Failures. The operation went on after each of them.
     pub problems: Vec<StoreError>,
 }
 
-/// All that has a blob's name.
+/// Entries of the store that have the name of a blob or of the beginning of one.
 #[derive(Default)]
 struct Listing {
-    /// Files, the most recently used first.
+    /// Regular files, the most recently used first.
     blobs: Vec<CacheEntry>,
-    /// Entries that are not files, and so cannot be blobs.
+    /// Entries that are not regular files, and so cannot be blobs.
     others: Vec<(CacheEntry, EntryKind)>,
     /// Directories and entries that could not be read.
     problems: Vec<StoreError>,
 }
 
 impl Cache {
-    /// The limit in bytes that a build keeps a cache within, unless it is given another: 20 GiB.
+    /// Default limit on the cache after a build, in bytes: 20 GiB.
     pub const DEFAULT_LIMIT: u64 = 20 << 30;
 
-    /// The cache in a state directory, which need not exist.
+    /// Returns the cache in a state directory, which may be missing.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
         Self {
@@ -86,8 +88,8 @@ impl Cache {
         }
     }
 
-    /// Lists all that is kept, the most recently used first. What has the name of a blob and is not
-    /// a file is a problem.
+    /// Lists all blobs, the most recently used first. An entry that has the name of a blob and is
+    /// not a regular file is reported as a problem.
     ///
     /// # Errors
     ///
@@ -103,7 +105,7 @@ impl Cache {
             return Err(problems.swap_remove(0));
         }
         let refused = |(entry, kind): (CacheEntry, EntryKind)| {
-            let path = self.folder_path(&entry).join(name(&entry));
+            let path = self.subdirectory_path(&entry).join(name(&entry));
             StoreError::read(path, Untrusted::NotAFile(kind).into())
         };
         Ok(CacheReport {
@@ -112,45 +114,47 @@ impl Cache {
         })
     }
 
-    /// Removes what was not used for longest, until at most `limit` bytes are left, or with 0
-    /// everything, and what has the name of a blob and is not a file. Returns what that was.
+    /// Evicts the least recently used blobs until at most `limit` bytes are left, or all blobs if
+    /// `limit` is 0. Also removes entries that have the name of a blob and are not regular files.
+    /// Returns what was removed.
     ///
-    /// What somebody is downloading stays. What somebody is reading can be read on.
+    /// Blobs that a process is downloading are kept. A process that is reading a blob can go on.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Read`] and [`StoreError::Refused`] if the state directory cannot be used. What
-    /// cannot be removed is a problem, and all else is removed nevertheless.
+    /// [`StoreError::Read`] and [`StoreError::Refused`] if the state directory cannot be used. An
+    /// entry that cannot be removed is reported as a problem, and the others are removed
+    /// nevertheless.
     pub fn trim(&self, limit: u64) -> Result<CacheReport, StoreError> {
         let (blobs, mut report) = self.remove_others()?;
         report.problems.extend(incoming::sweep(&self.store));
         let mut kept = 0_u64;
         for entry in blobs {
-            // Once one does not fit, no older one stays in its place.
+            // After the first blob over the limit, older ones go too, even if they would fit.
             kept = kept.saturating_add(entry.size);
             if kept > limit || limit == 0 {
                 tracing::debug!(digest = %entry.digest, size = entry.size, limit, "evicts a blob");
-                report.note(self.remove(entry));
+                report.record_removal(self.remove(entry));
             }
         }
         Ok(report)
     }
 
-    /// Holds every blob against its digest, and removes those that are damaged, and whatever no
-    /// build could read. Returns what that was. Stops, with what it found so far, when
-    /// it is cancelled.
+    /// Verifies the digest of every blob. Removes damaged blobs, and entries that no build could
+    /// read. Returns what was removed. When it is cancelled, it stops and returns what it removed
+    /// so far.
     ///
     /// # Errors
     ///
     /// As [`Cache::trim`].
     pub fn verify(&self, cancel: &Cancel) -> Result<CacheReport, StoreError> {
         let (blobs, mut report) = self.remove_others()?;
-        for entry in blobs.into_iter().filter(|entry| !entry.is_partial) {
+        for entry in blobs.into_iter().filter(|entry| !entry.partial) {
             match self.is_damaged(&entry, cancel) {
                 Ok(false) => {}
                 Ok(true) => {
                     tracing::info!(digest = %entry.digest, size = entry.size, "the blob is damaged, and is removed");
-                    report.note(self.remove(entry));
+                    report.record_removal(self.remove(entry));
                 }
                 Err(problem) if Cancelled::caused(&problem) => break,
                 Err(problem) => report.problems.push(problem),
@@ -159,7 +163,8 @@ impl Cache {
         Ok(report)
     }
 
-    /// Removes what is not a file where blobs and locks are. Returns the blobs, and what that was.
+    /// Removes entries that have the name of a blob or a lock and are not regular files. Returns
+    /// the blobs, and a report with the removed entries.
     fn remove_others(&self) -> Result<(Vec<CacheEntry>, CacheReport), StoreError> {
         let Listing {
             blobs,
@@ -174,17 +179,17 @@ impl Cache {
             report.problems.push(problem);
         }
         for (entry, _) in others {
-            report.note(self.remove(entry));
+            report.record_removal(self.remove(entry));
         }
         Ok((blobs, report))
     }
 
     fn list(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
-        // Without this directory, there is nothing to list.
-        self.store.find_blobs()?;
+        // A missing directory has no blobs; one that cannot be opened is an error.
+        self.store.find_blobs_directory()?;
         for algorithm in ALGORITHMS {
-            if let Err(problem) = self.list_folder(algorithm, &mut listing) {
+            if let Err(problem) = self.list_algorithm(algorithm, &mut listing) {
                 listing.problems.push(problem);
             }
         }
@@ -193,18 +198,18 @@ impl Cache {
         Ok(listing)
     }
 
-    fn list_folder(&self, algorithm: Algorithm, listing: &mut Listing) -> Result<(), StoreError> {
-        let Some(folder) = self.store.find_folder(Folder::Blobs(algorithm))? else {
+    fn list_algorithm(&self, algorithm: Algorithm, listing: &mut Listing) -> Result<(), StoreError> {
+        let Some(directory) = self.store.find_subdirectory(Subdirectory::Blobs(algorithm))? else {
             return Ok(());
         };
-        let names = folder.names();
-        let names = names.map_err(|source| StoreError::read(folder.path().to_owned(), source))?;
+        let names = directory.names();
+        let names = names.map_err(|source| StoreError::read(directory.path().to_owned(), source))?;
         for name in names {
-            let Some((digest, is_partial)) = parse(algorithm, &name) else {
+            let Some((digest, partial)) = parse(algorithm, &name) else {
                 continue;
             };
-            match folder.entry(&name) {
-                // It is gone.
+            match directory.entry(&name) {
+                // Another process has removed it.
                 Ok(None) => {}
                 Ok(Some(Entry {
                     kind, len, modified, ..
@@ -213,7 +218,7 @@ impl Cache {
                         digest,
                         size: if kind == EntryKind::File { len } else { 0 },
                         last_used: modified,
-                        is_partial,
+                        partial,
                     };
                     match kind {
                         EntryKind::File => listing.blobs.push(entry),
@@ -222,57 +227,60 @@ impl Cache {
                 }
                 Err(source) => listing
                     .problems
-                    .push(StoreError::read(folder.path().join(name), source)),
+                    .push(StoreError::read(directory.path().join(name), source)),
             }
         }
         Ok(())
     }
 
-    /// Removes what is among the locks and is not a file, so that it cannot be anybody's lock.
-    /// Files stay.
+    /// Removes entries of the directory of locks that are not regular files, and so cannot be
+    /// locks. Lock files are kept.
     fn sweep_locks(&self, problems: &mut Vec<StoreError>) -> Result<(), StoreError> {
-        let Some(folder) = self.store.find_folder(Folder::Locks)? else {
+        let Some(directory) = self.store.find_subdirectory(Subdirectory::Locks)? else {
             return Ok(());
         };
-        let names = folder.names();
-        for name in names.map_err(|source| StoreError::read(folder.path().to_owned(), source))? {
-            let removed = match folder.kind(&name) {
+        let names = directory.names();
+        for name in names.map_err(|source| StoreError::read(directory.path().to_owned(), source))? {
+            let removed = match directory.kind(&name) {
                 Ok(None | Some(EntryKind::File)) => Ok(()),
-                Ok(Some(_)) => remove_entry(&folder, &name),
+                Ok(Some(_)) => remove_entry(&directory, &name),
                 Err(error) => Err(error),
             };
             if let Err(source) = removed {
-                problems.push(StoreError::write(folder.path().join(name), source));
+                problems.push(StoreError::write(directory.path().join(name), source));
             }
         }
         Ok(())
     }
 
-    /// Returns whether a blob is not what its name says, or is of no use to anybody.
+    /// Returns whether the digest of a blob is wrong, or no build can open the blob.
     fn is_damaged(&self, entry: &CacheEntry, cancel: &Cancel) -> Result<bool, StoreError> {
-        let Some(folder) = self.folder(entry)? else {
+        let Some(directory) = self.directory(entry)? else {
             return Ok(false);
         };
-        let file = match found(folder.open_file(name(entry), Access::Read)) {
+        let file = match none_if_missing(directory.open_file(name(entry), Access::Read)) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(false),
             Err(error) if is_unusable(&error) => return Ok(true),
-            Err(source) => return Err(StoreError::read(folder.path().join(name(entry)), source)),
+            Err(source) => return Err(StoreError::read(directory.path().join(name(entry)), source)),
         };
         let mut blob = VerifyingReader::new(Cancellable::new(file, cancel), entry.digest.clone(), None);
         match blob.drain() {
-            Err(source) if Cancelled::caused(&source) => Err(StoreError::read(folder.path().join(name(entry)), source)),
+            Err(source) if Cancelled::caused(&source) => {
+                Err(StoreError::read(directory.path().join(name(entry)), source))
+            }
             // An unreadable blob is as good as damaged: the disk will not get better.
             drained => Ok(drained.is_err() || blob.finish().is_err()),
         }
     }
 
-    /// Removes an entry, and returns it, unless it is being downloaded.
+    /// Removes an entry and returns it. Returns `None`, and removes nothing, while it is being
+    /// downloaded.
     fn remove(&self, entry: CacheEntry) -> Result<Option<CacheEntry>, StoreError> {
-        let Some(folder) = self.folder(&entry)? else {
+        let Some(directory) = self.directory(&entry)? else {
             return Ok(Some(entry));
         };
-        let _lock = if entry.is_partial {
+        let _lock = if entry.partial {
             match self.store.try_lock(&entry.digest)? {
                 None => return Ok(None),
                 lock => lock,
@@ -281,28 +289,31 @@ impl Cache {
             None
         };
         let name = name(&entry);
-        let removed = remove_entry(&folder, &name);
-        removed.map_err(|source| StoreError::write(folder.path().join(name), source))?;
+        let removed = remove_entry(&directory, &name);
+        removed.map_err(|source| StoreError::write(directory.path().join(name), source))?;
         Ok(Some(entry))
     }
 
-    fn folder(&self, entry: &CacheEntry) -> Result<Option<Directory>, StoreError> {
-        self.store.find_folder(Folder::Blobs(entry.digest.algorithm()))
+    fn directory(&self, entry: &CacheEntry) -> Result<Option<Directory>, StoreError> {
+        self.store
+            .find_subdirectory(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 
-    fn folder_path(&self, entry: &CacheEntry) -> PathBuf {
-        self.store.folder_path(Folder::Blobs(entry.digest.algorithm()))
+    /// Returns the path of the directory of an entry, for messages.
+    fn subdirectory_path(&self, entry: &CacheEntry) -> PathBuf {
+        self.store
+            .subdirectory_path(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 }
 
 impl CacheReport {
-    /// Returns the size of all blobs together, in bytes.
+    /// Returns the total size of the blobs in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.entries.iter().map(|entry| entry.size).sum()
     }
 
-    /// Returns each problem and its cause on one line, without characters that a terminal obeys.
+    /// Returns each problem with its cause as one line, without terminal control characters.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let warning = |problem: &StoreError| {
@@ -312,8 +323,8 @@ impl CacheReport {
         self.problems.iter().map(warning).collect()
     }
 
-    /// Takes what came of the removal of an entry.
-    fn note(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
+    /// Records the result of removing an entry.
+    fn record_removal(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
         match removed {
             Ok(entry) => self.entries.extend(entry),
             Err(problem) => self.problems.push(problem),
@@ -328,7 +339,7 @@ impl Serialize for CacheEntry {
         json.serialize_field("digest", &self.digest)?;
         json.serialize_field("size_bytes", &self.size)?;
         json.serialize_field("last_used", &last_used.map_or(0, |since| since.as_secs()))?;
-        json.serialize_field("complete", &!self.is_partial)?;
+        json.serialize_field("complete", &!self.partial)?;
         json.end()
     }
 }
@@ -345,23 +356,23 @@ impl Serialize for CacheReport {
 
 /// Returns the name of an entry's file.
 fn name(entry: &CacheEntry) -> String {
-    if entry.is_partial {
+    if entry.partial {
         partial_name(&entry.digest)
     } else {
         entry.digest.hex().to_owned()
     }
 }
 
-/// Returns the digest that a file is named by, and whether it is a beginning; `None` for what is
-/// nothing of ours.
+/// Parses the name of a file: returns the digest, and whether the file is the beginning of a
+/// download. `None` for any other name.
 fn parse(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, bool)> {
     let name = name.to_str()?;
-    let (hex, is_partial) = match name.strip_suffix(PARTIAL).and_then(|rest| rest.strip_suffix('.')) {
+    let (hex, partial) = match name.strip_suffix(PARTIAL).and_then(|rest| rest.strip_suffix('.')) {
         Some(hex) => (hex, true),
         None => (name, false),
     };
     let digest = format!("{}:{hex}", algorithm.name()).parse().ok()?;
-    Some((digest, is_partial))
+    Some((digest, partial))
 }
 
 #[cfg(test)]
@@ -371,22 +382,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::blobs::Begin;
+    use crate::blobs::WriteTicket;
 
-    /// A cache of a blob for each letter, the first the most recently used, and the beginning of one, used last of all.
+    /// Makes a cache with one blob for each letter, the first being the most recently used, and the
+    /// beginning of a download, used after all of them.
     fn cache(letters: &str) -> (tempfile::TempDir, Cache) {
         let state = tempfile::tempdir().unwrap();
         let cache = Cache::new(state.path());
         for (age, letter) in letters.bytes().enumerate() {
             let content = [letter; 10];
             let digest = Digest::of(Algorithm::Sha256, &content);
-            cache.store.put(&digest, &content).unwrap();
+            cache.store.write_document(&digest, &content).unwrap();
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age as u64);
             let file = File::options().write(true).open(cache.store.path(&digest)).unwrap();
             file.set_modified(time).unwrap();
         }
-        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10, &Cancel::new()).unwrap() else {
-            panic!("not to be begun")
+        let WriteTicket::Granted(mut partial) = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap()
+        else {
+            panic!("the blob cannot be written")
         };
         partial.write(b"12345").unwrap();
         (state, cache)
@@ -397,14 +410,14 @@ mod tests {
     }
 
     fn entries(cache: &Cache) -> Vec<CacheEntry> {
-        all_done(cache.entries())
+        without_problems(cache.entries())
     }
 
     fn trim(cache: &Cache, limit: u64) -> Vec<CacheEntry> {
-        all_done(cache.trim(limit))
+        without_problems(cache.trim(limit))
     }
 
-    fn all_done(report: Result<CacheReport, StoreError>) -> Vec<CacheEntry> {
+    fn without_problems(report: Result<CacheReport, StoreError>) -> Vec<CacheEntry> {
         let CacheReport { entries, problems } = report.unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         entries
@@ -412,9 +425,9 @@ mod tests {
 
     fn contents(cache: &Cache) -> Vec<Option<char>> {
         let blob = |entry: CacheEntry| {
-            assert_eq!(entry.size, if entry.is_partial { 5 } else { 10 });
-            (!entry.is_partial).then(|| {
-                fs::read_to_string(cache.folder_path(&entry).join(name(&entry)))
+            assert_eq!(entry.size, if entry.partial { 5 } else { 10 });
+            (!entry.partial).then(|| {
+                fs::read_to_string(cache.subdirectory_path(&entry).join(name(&entry)))
                     .unwrap()
                     .chars()
                     .next()
@@ -425,13 +438,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_longest_goes_first() {
+    fn least_recently_used_blobs_are_evicted_first() {
         let (_state, cache) = cache("abcd");
         assert_eq!(contents(&cache), [None, Some('a'), Some('b'), Some('c'), Some('d')]);
         assert_eq!(trim(&cache, 45), []);
         assert_eq!(trim(&cache, 44).len(), 1);
         let used = Digest::of(Algorithm::Sha256, &[b'c'; 10]);
-        cache.store.get(&used, 10).unwrap().unwrap();
+        cache.store.find_sized(&used, 10).unwrap().unwrap();
         assert_eq!(trim(&cache, 20).len(), 2);
         assert_eq!(contents(&cache), [Some('c'), None]);
         trim(&cache, 0);
@@ -458,9 +471,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_downloaded_stays() {
+    fn download_in_progress_is_kept() {
         let (_state, cache) = cache("a");
-        let downloading = cache.store.begin(&beginning(), 10, &Cancel::new()).unwrap();
+        let downloading = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap();
         assert_eq!(trim(&cache, 0).len(), 1);
         assert_eq!(contents(&cache), [None]);
         drop(downloading);
@@ -469,21 +482,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_found_and_removed() {
+    fn damaged_blobs_are_removed() {
         let (_state, cache) = cache("abc");
-        assert_eq!(all_done(cache.verify(&Cancel::new())), []);
+        assert_eq!(without_problems(cache.verify(&Cancel::new())), []);
         let damaged = Digest::of(Algorithm::Sha256, &[b'b'; 10]);
         fs::write(cache.store.path(&damaged), [b'x'; 10]).unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
-        assert_eq!(all_done(cache.verify(&cancel)), [], "what was not read is not damaged");
-        let found = all_done(cache.verify(&Cancel::new()));
-        assert_eq!(found.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
+        assert_eq!(
+            without_problems(cache.verify(&cancel)),
+            [],
+            "blobs that were not read are not damaged"
+        );
+        let none_if_missing = without_problems(cache.verify(&Cancel::new()));
+        assert_eq!(
+            none_if_missing.iter().map(|entry| &entry.digest).collect::<Vec<_>>(),
+            [&damaged]
+        );
         assert_eq!(contents(&cache), [None, Some('a'), Some('c')]);
     }
 
     #[test]
-    fn files_of_others_are_left_alone() {
+    fn files_with_other_names_are_kept() {
         let (state, cache) = cache("a");
         let file = state.path().join("blobs/sha256/README");
         fs::write(&file, "mine").unwrap();

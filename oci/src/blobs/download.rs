@@ -1,4 +1,4 @@
-//! The store as downloads use it: documents, and blobs that are written where others may go on.
+//! The store as downloads use it: reading and writing documents, and resumable writes of blobs.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -7,31 +7,31 @@ use std::path::Path;
 
 use tracing::{debug, info, trace};
 
-use super::incoming::Incoming;
-use super::partial::Partial;
-use super::{ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, lock_name, mark_used, partial_name};
+use super::incoming::IncomingBlob;
+use super::partial::PartialBlob;
+use super::{ALGORITHMS, BlobStore, PARTIAL, StoreError, Subdirectory, lock_name, mark_used, partial_name};
 use crate::digest::Digest;
 use crate::host::Access;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use layer::cancel::Cancel;
 
-/// Result of an attempt to become the writer of a blob.
-pub(crate) enum Begin {
-    /// Nobody else does, so it can begin or go on.
-    Partial(Box<Partial>),
-    /// The store has it by now.
+/// Answer to a request to write a blob.
+pub(crate) enum WriteTicket {
+    /// The caller is the only writer, and starts or resumes the download.
+    Granted(Box<PartialBlob>),
+    /// The store has the blob.
     Stored,
-    /// Somebody else is writing it, or a blob that shares its lock.
-    Taken,
+    /// Another process or thread is writing the blob, or a blob that shares its lock.
+    Locked,
 }
 
-/// Progress under a lock: the beginnings of blobs that share it, and their lengths.
+/// Progress of the downloads that share a lock: the names and lengths of their `.partial` files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LockActivity(Vec<(OsString, u64)>);
 
 impl BlobStore {
-    /// The blob, if the store has it. A file of another size is not it.
-    pub(crate) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
+    /// Opens a blob of `size` bytes; `None` if the store lacks it, or has a file of another size.
+    pub(crate) fn find_sized(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
         Ok(match self.open_blob(digest)? {
             Some((file, len)) if len == size => {
                 debug!(%digest, size, "the store has the blob");
@@ -49,8 +49,9 @@ impl BlobStore {
         })
     }
 
-    /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
-    pub(crate) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Reads an index, a manifest or a config; `None` if the store lacks it, or has a document of
+    /// another size than `size`. A damaged document is removed.
+    pub(crate) fn find_document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((file, _)) = self.open_blob(digest)? else {
             debug!(%digest, "the store lacks the document");
             return Ok(None);
@@ -70,52 +71,52 @@ impl BlobStore {
         Ok(Some(content).filter(|content| size.is_none_or(|size| content.len() as u64 == size)))
     }
 
-    /// Takes an index, a manifest or a config whose digest is right.
-    pub(crate) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
-        let mut incoming = Incoming::begin(self, digest)?;
+    /// Writes an index, a manifest or a config. The caller has verified its digest.
+    pub(crate) fn write_document(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
+        let mut incoming = IncomingBlob::create(self, digest)?;
         incoming.write(content)?;
         incoming.commit()
     }
 
-    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless
-    /// that is cancelled.
-    pub(crate) fn begin(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<Begin, StoreError> {
+    /// Requests to write a blob, from the start or from where an earlier download stopped. The
+    /// bytes of the earlier download are read and hashed first, which `cancel` can end.
+    pub(crate) fn start_write(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<WriteTicket, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
             trace!(%digest, "the lock is taken");
-            return Ok(Begin::Taken);
+            return Ok(WriteTicket::Locked);
         };
-        if self.get(digest, size)?.is_some() {
-            return Ok(Begin::Stored);
+        if self.find_sized(digest, size)?.is_some() {
+            return Ok(WriteTicket::Stored);
         }
-        let folder = self.make_folder(Folder::Blobs(digest.algorithm()))?;
-        Partial::open(folder, digest, size, lock, cancel).map(|partial| Begin::Partial(Box::new(partial)))
+        let directory = self.ensure_subdirectory(Subdirectory::Blobs(digest.algorithm()))?;
+        PartialBlob::open(directory, digest, size, lock, cancel).map(|partial| WriteTicket::Granted(Box::new(partial)))
     }
 
-    /// Opens what there is of a blob that is being written.
+    /// Opens the beginning of a blob that is being written.
     pub(crate) fn open_partial(&self, digest: &Digest) -> Result<File, StoreError> {
         let name = partial_name(digest);
         let failed = |source| StoreError::read(self.path(digest).with_file_name(&name), source);
-        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
-            Some(folder) => folder.open_file(&name, Access::Read).map_err(failed),
+        match self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? {
+            Some(directory) => directory.open_file(&name, Access::Read).map_err(failed),
             None => Err(failed(io::ErrorKind::NotFound.into())),
         }
     }
 
-    /// Returns what there is of blobs that share a lock. While nothing of it changes, nobody gets
-    /// on who has the lock.
+    /// Returns the progress of the downloads that share a blob's lock. While the result stays
+    /// equal, the holder of the lock downloads nothing.
     pub(crate) fn lock_activity(&self, digest: &Digest) -> Result<LockActivity, StoreError> {
         let mut lens = Vec::new();
         for algorithm in ALGORITHMS {
-            let Some(folder) = self.find_folder(Folder::Blobs(algorithm))? else {
+            let Some(directory) = self.find_subdirectory(Subdirectory::Blobs(algorithm))? else {
                 continue;
             };
-            let failed = |source| StoreError::read(folder.path().to_owned(), source);
-            for name in folder.names().map_err(failed)? {
+            let failed = |source| StoreError::read(directory.path().to_owned(), source);
+            for name in directory.names().map_err(failed)? {
                 let is_partial = Path::new(&name)
                     .extension()
                     .is_some_and(|extension| extension == PARTIAL);
                 if is_partial && name.as_encoded_bytes().starts_with(lock_name(digest).as_bytes()) {
-                    lens.extend(folder.entry(&name).map_err(failed)?.map(|entry| (name, entry.len)));
+                    lens.extend(directory.entry(&name).map_err(failed)?.map(|entry| (name, entry.len)));
                 }
             }
         }
@@ -141,11 +142,11 @@ mod tests {
         (state, store, Digest::of(Algorithm::Sha256, CONTENT))
     }
 
-    fn begin(store: &BlobStore, digest: &Digest) -> Box<Partial> {
-        match store.begin(digest, 3, &Cancel::new()).unwrap() {
-            Begin::Partial(partial) => partial,
-            Begin::Stored => panic!("it is there"),
-            Begin::Taken => panic!("it is locked"),
+    fn start_write(store: &BlobStore, digest: &Digest) -> Box<PartialBlob> {
+        match store.start_write(digest, 3, &Cancel::new()).unwrap() {
+            WriteTicket::Granted(partial) => partial,
+            WriteTicket::Stored => panic!("the blob is in the store"),
+            WriteTicket::Locked => panic!("the blob is locked"),
         }
     }
 
@@ -157,30 +158,30 @@ mod tests {
     }
 
     #[test]
-    fn a_right_blob_is_kept() {
+    fn complete_blob_is_stored() {
         let (state, store, digest) = store();
-        assert!(store.get(&digest, 3).unwrap().is_none());
-        let mut partial = begin(&store, &digest);
+        assert!(store.find_sized(&digest, 3).unwrap().is_none());
+        let mut partial = start_write(&store, &digest);
         partial.write(b"a").unwrap();
-        assert!(store.get(&digest, 3).unwrap().is_none());
+        assert!(store.find_sized(&digest, 3).unwrap().is_none());
         partial.write(b"bc").unwrap();
         partial.commit().unwrap();
         assert_eq!(blobs(&state), [digest.hex()]);
         let mut content = Vec::new();
         store
-            .get(&digest, 3)
+            .find_sized(&digest, 3)
             .unwrap()
             .unwrap()
             .read_to_end(&mut content)
             .unwrap();
         assert_eq!(content, CONTENT);
         assert!(matches!(
-            store.begin(&digest, 3, &Cancel::new()).unwrap(),
-            Begin::Stored
+            store.start_write(&digest, 3, &Cancel::new()).unwrap(),
+            WriteTicket::Stored
         ));
 
         assert!(
-            store.get(&digest, 4).unwrap().is_none(),
+            store.find_sized(&digest, 4).unwrap().is_none(),
             "a file of another size is not the blob"
         );
         store.remove(&digest).unwrap();
@@ -189,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_blob_leaves_nothing() {
+    fn wrong_blob_leaves_no_file() {
         let (state, store, digest) = store();
-        let mut other = begin(&store, &digest);
+        let mut other = start_write(&store, &digest);
         other.write(b"abd").unwrap();
         assert!(matches!(
             other.commit(),
@@ -203,12 +204,12 @@ mod tests {
         assert_eq!(blobs(&state), Vec::<String>::new());
 
         let size = |expected, actual| DigestError::SizeMismatch { expected, actual };
-        let mut short = begin(&store, &digest);
+        let mut short = start_write(&store, &digest);
         short.write(b"ab").unwrap();
         assert!(matches!(short.commit(), Err(ImageError::Content { source, .. }) if source == size(3, 2)));
         assert_eq!(blobs(&state), Vec::<String>::new());
 
-        let mut long = begin(&store, &digest);
+        let mut long = start_write(&store, &digest);
         let surplus = long.write(b"abcd");
         assert!(matches!(surplus, Err(ImageError::Content { source, .. }) if source == size(3, 4)));
         long.discard();
@@ -216,21 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_goes_on() {
+    fn download_is_resumed() {
         let (_state, store, digest) = store();
-        begin(&store, &digest).write(b"ab").unwrap();
-        let mut partial = begin(&store, &digest);
+        start_write(&store, &digest).write(b"ab").unwrap();
+        let mut partial = start_write(&store, &digest);
         assert_eq!(partial.len(), 2);
         partial.write(b"c").unwrap();
         partial.commit().unwrap();
-        assert!(store.get(&digest, 3).unwrap().is_some());
+        assert!(store.find_sized(&digest, 3).unwrap().is_some());
     }
 
     #[test]
-    fn what_was_begun_wrongly_is_found_out_and_removed() {
+    fn damaged_beginning_is_removed() {
         let (state, store, digest) = store();
-        begin(&store, &digest).write(b"ax").unwrap();
-        let mut partial = begin(&store, &digest);
+        start_write(&store, &digest).write(b"ax").unwrap();
+        let mut partial = start_write(&store, &digest);
         partial.write(b"c").unwrap();
         assert!(matches!(
             partial.commit(),
@@ -243,47 +244,54 @@ mod tests {
             "longer than the blob",
         )
         .unwrap();
-        assert_eq!(begin(&store, &digest).len(), 0);
+        assert_eq!(start_write(&store, &digest).len(), 0);
     }
 
     #[test]
-    fn to_read_what_was_begun_can_be_cancelled() {
+    fn hashing_an_earlier_download_can_be_cancelled() {
         let (state, store, digest) = store();
-        begin(&store, &digest).write(b"ab").unwrap();
+        start_write(&store, &digest).write(b"ab").unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
         assert!(
             store
-                .begin(&digest, 3, &cancel)
+                .start_write(&digest, 3, &cancel)
                 .is_err_and(|error| Cancelled::caused(&error))
         );
         assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
-        assert_eq!(begin(&store, &digest).len(), 2, "it stays, and is not locked any more");
+        assert_eq!(
+            start_write(&store, &digest).len(),
+            2,
+            "the file is kept and its lock released"
+        );
     }
 
     #[test]
-    fn one_writes_while_others_wait() {
+    fn a_blob_has_one_writer() {
         let (_state, store, digest) = store();
-        let partial = begin(&store, &digest);
-        assert!(matches!(store.begin(&digest, 3, &Cancel::new()).unwrap(), Begin::Taken));
-        store.put(&digest, CONTENT).unwrap();
+        let partial = start_write(&store, &digest);
+        assert!(matches!(
+            store.start_write(&digest, 3, &Cancel::new()).unwrap(),
+            WriteTicket::Locked
+        ));
+        store.write_document(&digest, CONTENT).unwrap();
         drop(partial);
         assert!(matches!(
-            store.begin(&digest, 3, &Cancel::new()).unwrap(),
-            Begin::Stored
+            store.start_write(&digest, 3, &Cancel::new()).unwrap(),
+            WriteTicket::Stored
         ));
     }
 
     #[test]
-    fn documents_are_only_given_when_they_are_right() {
+    fn damaged_documents_are_not_returned() {
         let (_state, store, digest) = store();
-        assert_eq!(store.document(&digest, None).unwrap(), None);
-        store.put(&digest, CONTENT).unwrap();
-        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
-        assert_eq!(store.document(&digest, Some(4)).unwrap(), None);
+        assert_eq!(store.find_document(&digest, None).unwrap(), None);
+        store.write_document(&digest, CONTENT).unwrap();
+        assert_eq!(store.find_document(&digest, None).unwrap().as_deref(), Some(CONTENT));
+        assert_eq!(store.find_document(&digest, Some(4)).unwrap(), None);
         fs::write(store.path(&digest), "abd").unwrap();
-        assert_eq!(store.document(&digest, None).unwrap(), None);
-        store.put(&digest, CONTENT).unwrap();
-        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
+        assert_eq!(store.find_document(&digest, None).unwrap(), None);
+        store.write_document(&digest, CONTENT).unwrap();
+        assert_eq!(store.find_document(&digest, None).unwrap().as_deref(), Some(CONTENT));
     }
 }

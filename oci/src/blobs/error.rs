@@ -1,14 +1,14 @@
-//! Failures of the blob store.
+//! Errors of the blob store.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::host::{Untrusted, end_holder, kind_of};
+use crate::host::{Untrusted, end_lock_holder_hint, io_error_kind};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
-/// The blob store could not be read or written.
+/// Failure to read or write the blob store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -17,7 +17,7 @@ pub enum StoreError {
     Read {
         /// The blob.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -26,7 +26,7 @@ pub enum StoreError {
     Write {
         /// The blob.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -35,21 +35,21 @@ pub enum StoreError {
     Lock {
         /// The file that is locked.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
-    /// The state directory, or something in it, belongs to another user, can be changed by others,
-    /// or is not the file or directory that it has to be. Nothing of it was used.
+    /// The state directory, or an entry of it, belongs to another user, can be changed by others,
+    /// or is of the wrong kind. Its content was not used.
     #[error("refused to use {}, where downloads are kept", .path.display())]
     Refused {
         /// The file or directory.
         path: PathBuf,
-        /// Why, with owner and mode.
+        /// Reason, with owner and mode.
         #[source]
         source: io::Error,
     },
-    /// Another process has held a lock without getting on.
+    /// Another process held a lock without downloading anything.
     #[error(
         "gave up waiting for {}, which another build has held for {} minutes without downloading anything",
         .path.display(),
@@ -61,9 +61,8 @@ pub enum StoreError {
         /// Time since anything was downloaded.
         waited: Duration,
     },
-    /// A download that went on where an earlier one had stopped did not come to its digest; what
-    /// there was is removed.
-    #[error("the beginning of {digest} that an earlier download had left was damaged, and is removed")]
+    /// A resumed download has the wrong digest. Its file is removed.
+    #[error("the beginning of {digest} from an earlier download was damaged, and has been removed")]
     Damaged {
         /// The digest of the blob.
         digest: Digest,
@@ -72,21 +71,21 @@ pub enum StoreError {
 
 impl StoreError {
     pub(super) fn read(path: PathBuf, source: io::Error) -> Self {
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Read { path, source },
         }
     }
 
     pub(super) fn write(path: PathBuf, source: io::Error) -> Self {
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Write { path, source },
         }
     }
 
     pub(super) fn lock(path: PathBuf, source: io::Error) -> Self {
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Lock { path, source },
         }
@@ -99,7 +98,7 @@ impl Failure for StoreError {
             Self::Read { source, .. }
             | Self::Write { source, .. }
             | Self::Lock { source, .. }
-            | Self::Refused { source, .. } => kind_of(source),
+            | Self::Refused { source, .. } => io_error_kind(source),
             Self::Held { .. } | Self::Damaged { .. } => ErrorKind::Transient,
         }
     }
@@ -108,8 +107,8 @@ impl Failure for StoreError {
         let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
         Some(match self {
             Self::Damaged { .. } => Hint::again(),
-            Self::Refused { path, source } => Untrusted::of(source)?.hint(path, own),
-            Self::Held { path, .. } => end_holder(path, own),
+            Self::Refused { path, source } => Untrusted::from_error(source)?.hint(path, own),
+            Self::Held { path, .. } => end_lock_holder_hint(path, own),
             Self::Read { .. } | Self::Write { .. } | Self::Lock { .. } => Hint::from("name a directory")
                 .with(Setting::StateDirectory)
                 .and(" that you can write to, with space for the layers"),

@@ -1,4 +1,4 @@
-//! A blob on its way into the store.
+//! Resumable writes of blobs, into a `.partial` file.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,34 +9,36 @@ use crate::error::ImageError;
 use crate::host::{Access, Directory};
 use layer::cancel::Cancel;
 
-/// Bytes that are hashed at once of what is there already.
+/// Bytes of an earlier download that are read and hashed at a time.
 const BUFFER_LEN: usize = 128 << 10;
 
-/// The beginning of a blob, locked for this process. Dropped before [`Partial::commit`], it stays for whoever comes
-/// next.
-pub(crate) struct Partial {
+/// The beginning of a blob, locked for this process. Dropped before [`PartialBlob::commit`], the
+/// file stays, and the next download resumes it.
+pub(crate) struct PartialBlob {
     file: File,
-    /// The directory that it is in, and that the blob will be in.
-    folder: Directory,
+    /// Directory of the file, and of the complete blob.
+    directory: Directory,
     digest: Digest,
     check: DigestVerifier,
-    /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
-    is_resumed: bool,
+    /// Set if some bytes are from an earlier request. A wrong digest may then be the fault of
+    /// either request.
+    resumed: bool,
     /// Released when this is dropped.
     _lock: File,
 }
 
-impl Partial {
-    /// Opens what there is of a blob, and hashes it. What cannot be the beginning of it is emptied.
+impl PartialBlob {
+    /// Opens the beginning of a blob, or creates an empty file, and hashes it. A file longer than
+    /// the blob is emptied.
     pub(super) fn open(
-        folder: Directory,
+        directory: Directory,
         digest: &Digest,
         size: u64,
         lock: File,
         cancel: &Cancel,
     ) -> Result<Self, StoreError> {
         let open = || {
-            let mut file = folder.open_file(partial_name(digest), Access::Create)?;
+            let mut file = directory.open_file(partial_name(digest), Access::Create)?;
             let mut check = DigestVerifier::new(digest.clone(), Some(size));
             if file.metadata()?.len() > size {
                 file.set_len(0)?;
@@ -47,58 +49,64 @@ impl Partial {
         match open() {
             Ok((file, check)) => Ok(Self {
                 file,
-                folder,
+                directory,
                 digest: digest.clone(),
-                is_resumed: check.byte_count() > 0,
+                resumed: check.byte_count() > 0,
                 check,
                 _lock: lock,
             }),
-            Err(source) => Err(failed(&folder, digest, source)),
+            Err(source) => Err(failed(&directory, digest, source)),
         }
     }
 
-    /// Bytes that there are.
+    /// Returns the length of the file in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.check.byte_count()
     }
 
-    /// Says that what comes next is of another request than what there is.
+    /// Records that the bytes that follow come from another request than those in the file.
     pub(crate) fn resume(&mut self) {
-        self.is_resumed |= self.len() > 0;
+        self.resumed |= self.len() > 0;
     }
 
-    /// Takes the next bytes.
+    /// Appends bytes to the file and to the hash.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         self.check
             .update(bytes)
             .map_err(|source| ImageError::content(&self.digest, source))?;
         self.file
             .write_all(bytes)
-            .map_err(|source| failed(&self.folder, &self.digest, source))?;
+            .map_err(|source| failed(&self.directory, &self.digest, source))?;
         Ok(())
     }
 
-    /// Gives the blob its name, if it is complete and right; removes it if it is not.
+    /// Publishes the blob under its digest if its size and digest are right, and removes the file
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] if a resumed download has the wrong digest, since its older part may
+    /// be wrong; [`ImageError::Content`] if all bytes are from one request.
     pub(crate) fn commit(self) -> Result<(), ImageError> {
         let Self {
             file,
-            folder,
+            directory,
             digest,
             check,
-            is_resumed,
+            resumed,
             _lock,
         } = self;
-        // An open file cannot be renamed everywhere.
+        // Windows cannot rename an open file.
         drop(file);
         let name = partial_name(&digest);
         match check.finish() {
             Ok(()) => {
-                let renamed = folder.rename(name, &folder, digest.hex());
-                renamed.map_err(|source| failed(&folder, &digest, source).into())
+                let renamed = directory.rename(name, &directory, digest.hex());
+                renamed.map_err(|source| failed(&directory, &digest, source).into())
             }
             Err(source) => {
-                remove(&folder, &name)?;
-                Err(if is_resumed {
+                remove(&directory, &name)?;
+                Err(if resumed {
                     StoreError::Damaged { digest }.into()
                 } else {
                     ImageError::content(&digest, source)
@@ -107,26 +115,28 @@ impl Partial {
         }
     }
 
-    /// Removes it.
+    /// Removes the file.
     pub(crate) fn discard(self) {
         let Self {
             file,
-            folder,
+            directory,
             digest,
             _lock,
             ..
         } = self;
         drop(file);
-        // What cannot be removed is found out to be wrong by whoever goes on with it.
-        let _ = remove(&folder, &partial_name(&digest));
+        // If this fails, the next download finds out that the file is wrong when it verifies the
+        // digest.
+        let _ = remove(&directory, &partial_name(&digest));
     }
 }
 
-fn failed(folder: &Directory, digest: &Digest, source: io::Error) -> StoreError {
-    StoreError::write(folder.path().join(partial_name(digest)), source)
+fn failed(directory: &Directory, digest: &Digest, source: io::Error) -> StoreError {
+    StoreError::write(directory.path().join(partial_name(digest)), source)
 }
 
-/// Reads a file to its end, where writing goes on.
+/// Hashes a file from its start to its end. Leaves its position at the end, for the writes that
+/// follow.
 fn hash(file: &mut File, check: &mut DigestVerifier, cancel: &Cancel) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_LEN];
     loop {

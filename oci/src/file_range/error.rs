@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::host::{Untrusted, kind_of};
+use crate::host::{Untrusted, io_error_kind};
 use layer::DecodeError;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
@@ -51,7 +51,7 @@ pub enum FileError {
 impl Failure for FileError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Spool { source, .. } => kind_of(source),
+            Self::Read { source, .. } | Self::Spool { source, .. } => io_error_kind(source),
             Self::TooLarge { .. } => ErrorKind::LimitExceeded,
             Self::NotAFile { .. } => ErrorKind::Permanent,
         }
@@ -62,12 +62,12 @@ impl Failure for FileError {
             Self::Read { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "make it readable for you".into(),
                 io::ErrorKind::NotFound => "check the path".into(),
-                _ => match DecodeError::of(source)? {
+                _ => match DecodeError::find_in(source)? {
                     DecodeError::Stream { .. } => MAKE_ARCHIVE_AGAIN.into(),
                     error => return error.hint(),
                 },
             },
-            Self::Spool { path, source } => match Untrusted::of(source) {
+            Self::Spool { path, source } => match Untrusted::from_error(source) {
                 Some(refusal) => {
                     let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
                     refusal.hint(path, own)

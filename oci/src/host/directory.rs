@@ -1,4 +1,4 @@
-//! Directories by descriptor.
+//! Directories of the host, held open by descriptor.
 
 #[cfg(not(unix))]
 mod portable;
@@ -19,36 +19,37 @@ pub use portable::Directory;
 #[cfg(unix)]
 pub use unix::Directory;
 
-/// Use of a file that is opened.
+/// Access with which a file of a directory is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading.
+    /// Read-only.
     Read,
-    /// Reading, of a file that anyone may own and change.
-    ReadAny,
-    /// Writing too.
+    /// Read-only, for a file that any user may own and change.
+    ReadAnyOwner,
+    /// Read and write.
     Write,
-    /// Writing too, and making the file, with mode 0600, if it is missing.
+    /// Read and write. A missing file is created with mode 0600.
     Create,
 }
 
 impl Directory {
-    /// Makes an entry under a hidden name that nothing has: `.microagent-XXXXXXXX.partial`.
+    /// Creates an entry with `make` under an unused hidden name, `.microagent-XXXXXXXX.partial`.
+    /// Returns the name, and the value of `make`.
     ///
     /// # Errors
     ///
-    /// As [`Directory::make_between`].
-    pub fn make_hidden<T>(&self, make: impl FnMut(&Self, &OsStr) -> io::Result<T>) -> io::Result<(OsString, T)> {
-        self.make_between(".microagent-", ".partial", make)
+    /// As [`Directory::create_unique_with`].
+    pub fn create_hidden_with<T>(&self, make: impl FnMut(&Self, &OsStr) -> io::Result<T>) -> io::Result<(OsString, T)> {
+        self.create_unique_with(".microagent-", ".partial", make)
     }
 
-    /// Makes an entry under a name that nothing has, with eight random characters between `prefix`
-    /// and `suffix`.
+    /// Creates an entry with `make` under an unused name, which has eight random characters between
+    /// `prefix` and `suffix`. Returns the name, and the value of `make`.
     ///
     /// # Errors
     ///
-    /// Those of `make`; it is called again with another name if that fails with `AlreadyExists`.
-    pub fn make_between<T>(
+    /// Those of `make`. After `AlreadyExists`, `make` is called again with another name.
+    pub fn create_unique_with<T>(
         &self,
         prefix: &str,
         suffix: &str,
@@ -56,9 +57,9 @@ impl Directory {
     ) -> io::Result<(OsString, T)> {
         let mut builder = Builder::new();
         builder.prefix(prefix).rand_bytes(8).suffix(suffix);
-        // The crate has the random names and the attempts; only the last part of its path is used.
-        // It would remove what has this name in the current directory, and keeping that is more
-        // than a flag on Windows.
+        // The crate `tempfile` only chooses random names and repeats the attempts. Its cleanup
+        // would remove a file of this name in the current directory. Calling `keep` instead would
+        // do more than set a flag on Windows.
         builder.disable_cleanup(true);
         let mut hidden = OsString::new();
         let file = builder.make_in("", |path| {
@@ -68,26 +69,27 @@ impl Directory {
         Ok((hidden, file.into_parts().0))
     }
 
-    /// Returns whether an entry is the file or directory of this identity.
+    /// Returns whether an entry is the file or directory with this identity.
     ///
     /// # Errors
     ///
     /// Those of stat(2).
-    pub fn is(&self, name: impl AsRef<OsStr>, identity: Identity) -> io::Result<bool> {
+    pub fn entry_is(&self, name: impl AsRef<OsStr>, identity: Identity) -> io::Result<bool> {
         Ok(self.entry(name)?.is_some_and(|entry| entry.identity == identity))
     }
 
-    /// Makes a file that this process can write and read, under a hidden name.
+    /// Creates a file under a hidden name, open for reading and writing. `mode` is applied less the
+    /// umask.
     ///
     /// # Errors
     ///
     /// As [`Directory::create_new`].
-    pub fn create_hidden(&self, mode: u32) -> io::Result<(OsString, File)> {
-        self.make_hidden(|directory, name| directory.create_new(name, mode))
+    pub fn create_hidden_file(&self, mode: u32) -> io::Result<(OsString, File)> {
+        self.create_hidden_with(|directory, name| directory.create_new(name, mode))
     }
 }
 
-/// Returns the directory that a path's last name is in.
+/// Returns the parent of a path: `.` for a path of one name.
 #[must_use]
 pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {

@@ -1,30 +1,30 @@
-//! Entries of directories.
+//! Entries of directories: their kind, size, time and identity.
 
 use std::fmt;
 use std::fs::{File, FileType};
 use std::io;
 use std::time::SystemTime;
 
-/// An entry of a directory, not followed if it is a symlink.
+/// Metadata of an entry of a directory; of a symlink, its own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Entry {
-    /// Its kind.
+    /// Kind of the entry.
     pub kind: EntryKind,
     /// Size in bytes.
     pub len: u64,
     /// Time of the last change of its content.
     pub modified: SystemTime,
-    /// Its identity, which no other file has at the same time.
+    /// Identity of the entry.
     pub identity: Identity,
 }
 
-/// Device and inode number of a file or directory, which no other has at the same time. Windows
-/// tells neither, and there all are equal.
+/// Identity of a file or directory: its device and inode number, which no other one has at the same
+/// time. On Windows, which does not report them, all identities are equal.
 #[cfg(unix)]
 #[derive(Debug, Clone, Copy)]
 pub struct Identity(pub(super) rustix::fs::Stat);
 
-/// Identity of a file or directory, which Windows does not tell: all are equal.
+/// Identity of a file or directory. This system does not report one, so all identities are equal.
 #[cfg(not(unix))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity;
@@ -76,14 +76,14 @@ pub enum EntryKind {
     Fifo,
     /// A socket.
     Socket,
-    /// Of a kind that only this system has.
+    /// A kind that only this system has.
     Other,
 }
 
 impl EntryKind {
     /// Returns the kind of a file.
     #[must_use]
-    pub fn of(file_type: FileType) -> Self {
+    pub fn from_file_type(file_type: FileType) -> Self {
         #[cfg(unix)]
         {
             use std::os::unix::fs::FileTypeExt;

@@ -1,4 +1,4 @@
-//! Files that get their name when they are complete.
+//! Files that appear at their path when they are complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -7,65 +7,67 @@ use std::path::{Path, PathBuf, is_separator};
 
 use super::{Directory, EntryKind, Identity, Untrusted, parent_of};
 
-/// A new file, which appears at its path with [`NewFile::publish`].
+/// A new file that appears at its path with [`NewFile::publish`].
 ///
-/// On Linux it has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9`
-/// included, leaves nothing. Only where it replaces a file, it has a hidden name beside that for an
-/// instant, as a link replaces nothing. Elsewhere, and on file systems without such files, it is
-/// `.microagent-XXXXXXXX.partial`, which is removed when this is dropped.
+/// On Linux, the file has no name until then (`O_TMPFILE`), so that even `kill -9` leaves no file.
+/// If it replaces a file, it first gets a hidden name beside it, since link(2) replaces nothing;
+/// the rename follows at once.
+///
+/// On other systems, and on file systems without `O_TMPFILE`, the file has the hidden name
+/// `.microagent-XXXXXXXX.partial` from the start. It is removed when the `NewFile` is dropped.
 #[derive(Debug)]
 pub struct NewFile {
     directory: Directory,
     name: OsString,
-    /// Its hidden name, while it has one.
+    /// Hidden name, while the file has one.
     hidden: Option<OsString>,
 }
 
-/// Treatment of a regular file that has the name already.
+/// Treatment of a regular file that already has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
-    /// It is replaced, in one step.
+    /// The file is replaced, in one step.
     File,
-    /// It stays.
+    /// The file stays, and [`NewFile::publish`] fails.
     Nothing,
 }
 
 impl NewFile {
-    /// Makes an empty file, with a mode, less the umask, for a path where nothing or a regular file
-    /// is. It can be written and read.
+    /// Creates an empty file for a path, open for reading and writing. `mode` is applied less the
+    /// umask. The path must be unused or lead to a regular file.
     ///
     /// # Errors
     ///
     /// Those of open(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
     pub fn create(path: &Path, mode: u32) -> io::Result<(File, Self)> {
         let (directory, name) = target(path)?;
-        match directory.create_nameless(mode) {
+        match directory.create_unnamed(mode) {
             Some(file) => Ok((file, Self::new(directory, name, None))),
             None => Self::create_hidden(path, mode),
         }
     }
 
-    /// As [`NewFile::create`], with a hidden name.
+    /// Creates a file as [`NewFile::create`] does, with a hidden name from the start.
     ///
     /// # Errors
     ///
     /// As [`NewFile::create`].
     fn create_hidden(path: &Path, mode: u32) -> io::Result<(File, Self)> {
         let (directory, name) = target(path)?;
-        let (hidden, file) = directory.create_hidden(mode)?;
+        let (hidden, file) = directory.create_hidden_file(mode)?;
         Ok((file, Self::new(directory, name, Some(hidden))))
     }
 
-    /// Takes, for a path, a file of another directory, which loses its name there for a hidden one
-    /// beside the path.
+    /// Makes a new file for a path from a file of another directory on the same file system.
+    /// Renames that file to a hidden name beside the path.
     ///
     /// # Errors
     ///
     /// Those of rename(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
-    pub fn adopt(path: &Path, from: &Directory, from_name: &OsStr) -> io::Result<Self> {
+    pub fn from_existing(path: &Path, from: &Directory, from_name: &OsStr) -> io::Result<Self> {
         let (directory, name) = target(path)?;
-        let adopt = |directory: &Directory, hidden: &OsStr| from.rename_new(from_name, directory, hidden);
-        let (hidden, ()) = directory.make_hidden(adopt)?;
+        let rename = |directory: &Directory, hidden: &OsStr| from.rename_new(from_name, directory, hidden);
+        let (hidden, ()) = directory.create_hidden_with(rename)?;
         Ok(Self::new(directory, name, Some(hidden)))
     }
 
@@ -77,7 +79,7 @@ impl NewFile {
         }
     }
 
-    /// Returns the path of its hidden name, while it has one.
+    /// Returns the path of the hidden name, while the file has one.
     #[must_use]
     pub fn hidden_path(&self) -> Option<PathBuf> {
         self.hidden.as_ref().map(|hidden| self.directory.path().join(hidden))
@@ -87,9 +89,10 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] of what has the
-    /// name; [`Untrusted::Replaced`] if somebody else put another file in place of this one. What
-    /// had the name before has it still, and the new file is gone.
+    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] because of the
+    /// entry that has the name; [`Untrusted::Replaced`] if another user put another file in place
+    /// of this one. After an error, the entry that had the name still has it, and the new file is
+    /// removed.
     pub fn publish(mut self, file: File, replace: Replace) -> io::Result<()> {
         let identity = Identity::of(&file)?;
         let hidden = match self.hidden.take() {
@@ -97,15 +100,15 @@ impl NewFile {
             None => match self.directory.link(&file, &self.name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::File => {
                     let link = |directory: &Directory, hidden: &OsStr| directory.link(&file, hidden);
-                    self.directory.make_hidden(link)?.0
+                    self.directory.create_hidden_with(link)?.0
                 }
                 result => return result,
             },
         };
-        // Not every system renames an open file.
+        // Windows cannot rename an open file.
         drop(file);
         self.hidden = Some(hidden.clone());
-        self.check(&hidden, identity)?;
+        self.check_identity(&hidden, identity)?;
         match self.directory.rename_new(&hidden, &self.directory, &self.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::File => {
                 self.replace(&hidden)?;
@@ -113,35 +116,37 @@ impl NewFile {
             result => result?,
         }
         self.hidden = None;
-        self.check(&self.name, identity)
+        self.check_identity(&self.name, identity)
     }
 
-    /// Puts it in the place of a regular file.
+    /// Replaces the regular file that has the name.
     fn replace(&self, hidden: &OsStr) -> io::Result<()> {
-        self.refuse_all_but_files(&self.name)?;
-        // Something else may have the name by now, so the replaced entry is kept until it was seen.
+        self.check_file_or_missing(&self.name)?;
+        // Another entry may have taken the name after the check. The exchange keeps it, so that its
+        // kind can be checked before it is removed.
         if !self.directory.exchange(hidden, &self.name)? {
             return self.directory.rename(hidden, &self.directory, &self.name);
         }
         self.remove_replaced(hidden)
     }
 
-    /// Removes what the exchange left under the hidden name, or undoes the exchange.
+    /// Removes the replaced file, which has the hidden name after the exchange. If it is not a
+    /// regular file, undoes the exchange.
     fn remove_replaced(&self, hidden: &OsStr) -> io::Result<()> {
-        if let Err(refusal) = self.refuse_all_but_files(hidden) {
+        if let Err(refusal) = self.check_file_or_missing(hidden) {
             self.directory.exchange(hidden, &self.name)?;
             return Err(refusal);
         }
         self.directory.remove_file(hidden)
     }
 
-    fn refuse_all_but_files(&self, name: &OsStr) -> io::Result<()> {
-        refuse_all_but_files(&self.directory, name)
+    fn check_file_or_missing(&self, name: &OsStr) -> io::Result<()> {
+        check_file_or_missing(&self.directory, name)
     }
 
-    /// Refuses another file under a name of this one.
-    fn check(&self, name: &OsStr, identity: Identity) -> io::Result<()> {
-        if self.directory.is(name, identity)? {
+    /// Checks that an entry is this file. Returns [`Untrusted::Replaced`] for another one.
+    fn check_identity(&self, name: &OsStr, identity: Identity) -> io::Result<()> {
+        if self.directory.entry_is(name, identity)? {
             return Ok(());
         }
         Err(Untrusted::Replaced.into())
@@ -151,25 +156,26 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
-            // The caller has the failure that led here, and no use for another one.
+            // The caller already gets the error that led to this drop.
             let _ = self.directory.remove_file(hidden);
         }
     }
 }
 
-/// Returns the directory and the name of a path where a file may appear.
+/// Opens the directory of a new file's path, and returns it with the file's name. Refuses a path
+/// that does not name a file.
 fn target(path: &Path) -> io::Result<(Directory, OsString)> {
-    // `images/` and `..` name directories, existing or not.
+    // `images/` and `..` name directories, whether they exist or not.
     let names_a_directory = path.to_string_lossy().ends_with(is_separator);
     let Some(name) = path.file_name().filter(|_| !names_a_directory) else {
         return Err(Untrusted::NotAFile(EntryKind::Directory).into());
     };
     let directory = Directory::open(parent_of(path))?;
-    refuse_all_but_files(&directory, name)?;
+    check_file_or_missing(&directory, name)?;
     Ok((directory, name.to_owned()))
 }
 
-fn refuse_all_but_files(directory: &Directory, name: &OsStr) -> io::Result<()> {
+fn check_file_or_missing(directory: &Directory, name: &OsStr) -> io::Result<()> {
     match directory.kind(name)? {
         None | Some(EntryKind::File) => Ok(()),
         Some(kind) => Err(Untrusted::NotAFile(kind).into()),
@@ -182,15 +188,15 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::host::ANY_FILE;
+    use crate::host::DEFAULT_FILE_MODE;
 
     type Create = fn(&Path, u32) -> io::Result<(File, NewFile)>;
 
-    const WAYS: [Create; 2] = [NewFile::create, NewFile::create_hidden];
+    const CONSTRUCTORS: [Create; 2] = [NewFile::create, NewFile::create_hidden];
     const NAME: &str = "disk";
 
     fn begin(create: Create, path: &Path) -> (File, NewFile) {
-        let (mut file, new) = create(&path.join(NAME), ANY_FILE).unwrap();
+        let (mut file, new) = create(&path.join(NAME), DEFAULT_FILE_MODE).unwrap();
         file.write_all(b"after").unwrap();
         (file, new)
     }
@@ -200,8 +206,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_published_is_gone() {
-        for create in WAYS {
+    fn unpublished_file_is_removed() {
+        for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             drop(begin(create, directory.path()));
             assert!(names(directory.path()).is_empty());
@@ -209,8 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_published_file_replaces_a_file_if_it_may() {
-        for create in WAYS {
+    fn published_file_replaces_a_file_if_requested() {
+        for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join(NAME);
             let (file, new) = begin(create, directory.path());
@@ -231,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_not_replaced() {
-        for create in WAYS {
+    fn directory_is_not_replaced() {
+        for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             let (file, new) = begin(create, directory.path());
             fs::create_dir(directory.path().join(NAME)).unwrap();
@@ -244,7 +250,7 @@ mod tests {
 
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     #[test]
-    fn a_symlink_or_fifo_that_appears_at_the_last_moment_stays() {
+    fn symlink_or_fifo_that_appears_after_the_check_is_kept() {
         for make in ["ln -s elsewhere", "mkfifo"] {
             let directory = tempfile::tempdir().unwrap();
             let (file, new) = begin(NewFile::create_hidden, directory.path());
@@ -254,15 +260,21 @@ mod tests {
             assert!(status.unwrap().success());
             let before = new.directory.kind(NAME).unwrap();
             let hidden = new.hidden.clone().unwrap();
-            // As if it had appeared after the look before.
+            // Simulates an entry that appears after the check.
             if !new.directory.exchange(&hidden, NAME).unwrap() {
                 return;
             }
             let error = new.remove_replaced(&hidden).unwrap_err();
-            assert!(matches!(Untrusted::of(&error), Some(Untrusted::NotAFile(_))), "{error}");
-            assert!(new.directory.is(&hidden, Identity::of(&file).unwrap()).unwrap());
+            assert!(
+                matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))),
+                "{error}"
+            );
+            assert!(new.directory.entry_is(&hidden, Identity::of(&file).unwrap()).unwrap());
             let error = new.publish(file, Replace::File).unwrap_err();
-            assert!(matches!(Untrusted::of(&error), Some(Untrusted::NotAFile(_))), "{error}");
+            assert!(
+                matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))),
+                "{error}"
+            );
             let directory = Directory::open(directory.path()).unwrap();
             assert_eq!(
                 (directory.kind(NAME).unwrap(), directory.names().unwrap()),
@@ -273,21 +285,22 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_takes_the_place_of_the_hidden_one_is_not_published() {
+    fn file_in_place_of_the_hidden_one_is_not_published() {
         let directory = tempfile::tempdir().unwrap();
         let (file, new) = begin(NewFile::create_hidden, directory.path());
         let hidden = new.hidden_path().unwrap();
         fs::rename(&hidden, directory.path().join("stolen")).unwrap();
         fs::write(&hidden, "theirs").unwrap();
         let error = new.publish(file, Replace::File).unwrap_err();
-        assert_eq!(Untrusted::of(&error), Some(&Untrusted::Replaced));
+        assert_eq!(Untrusted::from_error(&error), Some(&Untrusted::Replaced));
         assert!(!directory.path().join(NAME).exists());
     }
 
-    /// It never has another name, with which it would stay if the process ended then.
+    /// Checks that the file never has a temporary name, which would remain if the process ended in
+    /// between.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_new_name_is_given_in_one_step() {
+    fn unused_name_is_given_in_one_step() {
         use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
         let directory = tempfile::tempdir().unwrap();
         let (file, new) = begin(NewFile::create, directory.path());

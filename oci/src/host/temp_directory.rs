@@ -1,4 +1,4 @@
-//! Directories for the time of some work.
+//! Temporary directories.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -6,83 +6,89 @@ use std::path::Path;
 
 use super::{Directory, Identity, Untrusted, parent_of};
 
-/// A directory that only this user can enter, under a hidden name. It is removed when this is
-/// dropped, with the files and empty directories in it.
+/// A temporary directory with a hidden name, which only this user can enter. Dropping it removes
+/// the directory, with the files and empty directories in it.
 #[derive(Debug)]
 pub struct TempDirectory {
     parent: Directory,
     hidden: OsString,
-    /// The name that [`TempDirectory::rename`] gave it.
-    given: Option<OsString>,
+    /// Name from [`TempDirectory::rename`], which the directory has instead of the hidden one.
+    visible: Option<OsString>,
     directory: Directory,
     kept: bool,
 }
 
 impl TempDirectory {
-    /// Makes one beside a path.
+    /// Creates a temporary directory beside a path.
     ///
     /// # Errors
     ///
-    /// Those of mkdir(2) and [`Directory::open`], and [`Untrusted`] if somebody else puts another
+    /// Those of mkdir(2) and [`Directory::open`], and [`Untrusted`] if another user puts another
     /// directory in its place.
     pub fn create(beside: &Path) -> io::Result<Self> {
         let parent = Directory::open(parent_of(beside))?;
-        let (hidden, directory) = parent.make_hidden(|parent, name| parent.make_private(name))?;
+        let (hidden, directory) = parent.create_hidden_with(|parent, name| parent.create_private_subdirectory(name))?;
         Ok(Self {
             parent,
             hidden,
-            given: None,
+            visible: None,
             directory,
             kept: false,
         })
     }
 
-    /// Returns the directory.
+    /// Returns the open directory.
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// Gives it a name that nothing has, with which it is removed unless [`TempDirectory::keep`] follows.
+    /// Renames the directory to an unused name. It is still removed on drop unless
+    /// [`TempDirectory::keep`] is called.
     ///
     /// # Errors
     ///
-    /// Those of rename(2), `AlreadyExists`, and [`Untrusted::Replaced`] if the hidden name is
-    /// another directory's by now.
+    /// Those of rename(2), `AlreadyExists`, and [`Untrusted::Replaced`] if another directory has
+    /// taken the hidden name.
     pub fn rename(&mut self, name: OsString) -> io::Result<()> {
         let identity = self.directory.identity()?;
-        self.check(identity)?;
+        self.check_identity(identity)?;
         self.parent.rename_new(&self.hidden, &self.parent, &name)?;
-        self.given = Some(name);
-        self.check(identity)
+        self.visible = Some(name);
+        self.check_identity(identity)
     }
 
-    /// Gives it its hidden name again, unless it is kept. What is in it can then be removed by
-    /// path, where there are no descriptors of directories, and nobody sees half of it.
+    /// Renames the directory back to its hidden name, unless it is kept. A caller does this before
+    /// it removes the content by path, where directories have no descriptors, so that no user sees
+    /// a half-removed directory.
     pub fn hide(&mut self) {
-        let Some(name) = self.given.as_ref().filter(|_| !self.kept) else {
+        let Some(name) = self.visible.as_ref().filter(|_| !self.kept) else {
             return;
         };
-        let is_here = self.directory.identity().and_then(|identity| self.check(identity));
-        // It is removed under the name that it was given where it cannot be hidden.
-        if is_here.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
-            self.given = None;
+        let unchanged = self
+            .directory
+            .identity()
+            .and_then(|identity| self.check_identity(identity));
+        // If this fails, the directory is removed under its visible name.
+        if unchanged.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
+            self.visible = None;
         }
     }
 
-    /// Returns the name that it has now.
+    /// Returns the current name of the directory.
     fn name(&self) -> &OsStr {
-        self.given.as_ref().unwrap_or(&self.hidden)
+        self.visible.as_ref().unwrap_or(&self.hidden)
     }
 
-    fn check(&self, identity: Identity) -> io::Result<()> {
-        if self.parent.is(self.name(), identity)? {
+    /// Checks that the entry with the current name is this directory.
+    fn check_identity(&self, identity: Identity) -> io::Result<()> {
+        if self.parent.entry_is(self.name(), identity)? {
             return Ok(());
         }
         Err(Untrusted::Replaced.into())
     }
 
-    /// Leaves it where it is.
+    /// Keeps the directory: dropping the `TempDirectory` no longer removes it.
     pub fn keep(&mut self) {
         self.kept = true;
     }
@@ -94,7 +100,7 @@ impl Drop for TempDirectory {
             return;
         }
         self.hide();
-        // The caller has the failure that led here, and no use for another one.
+        // Errors are ignored: the caller already gets the error that led to this drop.
         for name in self.directory.names().unwrap_or_default() {
             let _ = self
                 .directory
@@ -104,7 +110,7 @@ impl Drop for TempDirectory {
         if self
             .directory
             .identity()
-            .is_ok_and(|identity| self.check(identity).is_ok())
+            .is_ok_and(|identity| self.check_identity(identity).is_ok())
         {
             let _ = self.parent.remove_directory(self.name());
         }
@@ -118,37 +124,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_goes_with_its_files_unless_it_is_kept() {
+    fn directory_is_removed_with_its_files_unless_it_is_kept() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("target");
-        let mut scratch = TempDirectory::create(&target).unwrap();
-        scratch.directory().create_new("file", 0o600).unwrap();
-        scratch.directory().make_private("empty").unwrap();
-        scratch.rename("target".into()).unwrap();
+        let mut temporary = TempDirectory::create(&target).unwrap();
+        temporary.directory().create_new("file", 0o600).unwrap();
+        temporary.directory().create_private_subdirectory("empty").unwrap();
+        temporary.rename("target".into()).unwrap();
         assert!(target.join("file").exists());
-        drop(scratch);
+        drop(temporary);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 
         fs::create_dir(&target).unwrap();
-        let mut scratch = TempDirectory::create(&target).unwrap();
-        let error = scratch.rename("target".into()).unwrap_err();
+        let mut temporary = TempDirectory::create(&target).unwrap();
+        let error = temporary.rename("target".into()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        scratch.keep();
-        drop(scratch);
+        temporary.keep();
+        drop(temporary);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_directory_that_takes_its_place_is_neither_renamed_nor_removed() {
+    fn directory_in_its_place_is_neither_renamed_nor_removed() {
         let home = tempfile::tempdir().unwrap();
-        let mut scratch = TempDirectory::create(&home.path().join("target")).unwrap();
-        let hidden = home.path().join(scratch.name());
+        let mut temporary = TempDirectory::create(&home.path().join("target")).unwrap();
+        let hidden = home.path().join(temporary.name());
         fs::rename(&hidden, home.path().join("stolen")).unwrap();
         fs::create_dir(&hidden).unwrap();
-        let error = scratch.rename("target".into()).unwrap_err();
-        assert_eq!(Untrusted::of(&error), Some(&Untrusted::Replaced));
-        drop(scratch);
+        let error = temporary.rename("target".into()).unwrap_err();
+        assert_eq!(Untrusted::from_error(&error), Some(&Untrusted::Replaced));
+        drop(temporary);
         assert!(hidden.exists() && !home.path().join("target").exists());
     }
 }

@@ -1,4 +1,5 @@
-//! Refusals: what another user made or could change, and what is not what it has to be.
+//! Refusals of files and directories that another user owns or can change, or that are of the wrong
+//! kind.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,16 +7,16 @@ use std::path::{Path, PathBuf};
 use super::EntryKind;
 use layer::failure::{ErrorKind, Hint};
 
-/// A file or directory that is not used, although the system would allow it.
+/// Reason why a file or directory is not used although the system would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// Something else where a regular file has to be.
+    /// The entry is not a regular file.
     #[error("it is a {0}, not a regular file")]
     NotAFile(EntryKind),
-    /// A symlink where a file or directory has to be.
+    /// The entry is a symlink in place of a file or directory.
     #[error("it is a symlink, which is not followed")]
     Symlink,
-    /// Another user's.
+    /// The file or directory belongs to another user.
     #[error("it belongs to user {owner} (mode {mode:04o}), not to user {user} who runs this")]
     Owner {
         /// Its owner.
@@ -25,7 +26,7 @@ pub enum Untrusted {
         /// The effective user of this process.
         user: u32,
     },
-    /// Open to changes by others.
+    /// The permission bits let other users change the file or directory.
     #[error("it can be changed by other users (mode {mode:04o}, of user {owner})")]
     Writable {
         /// Its owner.
@@ -33,7 +34,8 @@ pub enum Untrusted {
         /// Its permission bits.
         mode: u32,
     },
-    /// A symlink of another user on the way. Linux alone tells whose it is.
+    /// The path leads through a symlink of another user. Only checked on Linux, which has
+    /// descriptors of symlinks.
     #[error("it is reached through the symlink {} of user {owner}, which is not followed", .link.display())]
     Link {
         /// The symlink.
@@ -41,19 +43,19 @@ pub enum Untrusted {
         /// Its owner.
         owner: u32,
     },
-    /// Something else by the time that it was looked at again.
+    /// Another file or directory has the name when it is checked again.
     #[error("it was replaced by somebody else meanwhile")]
     Replaced,
 }
 
 impl Untrusted {
-    /// Returns the refusal that an error stands for, if it is one.
+    /// Returns the refusal that an error wraps; `None` for any other error.
     #[must_use]
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn from_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Returns advice on an output, to which another place is as good.
+    /// Returns advice on a refused output, which can be written elsewhere.
     #[must_use]
     pub fn output_hint(&self) -> Option<Hint> {
         match self {
@@ -65,8 +67,8 @@ impl Untrusted {
         }
     }
 
-    /// Returns advice on a file or directory that the user may want to keep. `instead` is the
-    /// advice to use another one.
+    /// Returns advice on a refused file or directory that the user may want to keep. `instead` is
+    /// the advice to use another one.
     #[must_use]
     pub fn hint(&self, path: &Path, instead: Hint) -> Hint {
         const STICKY: u32 = 0o1000;
@@ -87,10 +89,10 @@ impl Untrusted {
     }
 }
 
-/// Returns the kind of a failure of the system, which may be a refusal.
+/// Returns the kind of an I/O error, which may wrap a refusal.
 #[must_use]
-pub fn kind_of(error: &io::Error) -> ErrorKind {
-    match Untrusted::of(error) {
+pub fn io_error_kind(error: &io::Error) -> ErrorKind {
+    match Untrusted::from_error(error) {
         Some(Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Link { .. } | Untrusted::Symlink) => {
             ErrorKind::PolicyDenied
         }

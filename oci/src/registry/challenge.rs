@@ -1,51 +1,51 @@
-//! Challenges: what a registry's `WWW-Authenticate` asks for (RFC 9110, 11.6.1).
+//! Parser of challenges, the content of `WWW-Authenticate` (RFC 9110, 11.6.1).
 //!
-//! Registries write them by hand, and clients have always accepted what comes close. So this parser
-//! takes parameters without quotes, with an opening quote alone, without commas between them, with
-//! spaces around `=`, and in any bytes. A strict parser refuses the whole image for a missing
-//! comma.
+//! Registries often build this header by hand, and clients have always accepted small errors in it.
+//! So this parser accepts parameters without quotes, with an opening quote only, without commas
+//! between them, with spaces around `=`, and in any bytes. A strict parser would refuse the whole
+//! image for a missing comma.
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// Names of the parameters that Bearer challenges have, which end a value whose closing quote is
+/// Names of the parameters of Bearer challenges. One of them ends a value whose closing quote is
 /// missing.
 const PARAMETERS: [&str; 5] = ["realm", "service", "scope", "error", "error_description"];
 
-/// A request for authorization.
+/// A registry's request for authorization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// None that this program can answer: the text of those that there are, which may be empty.
+    /// Only unsupported challenges: their text, which may be empty.
     Unsupported(String),
-    /// User and password, sent to the registry itself.
+    /// Asks for user and password in HTTP Basic, sent to the registry itself.
     Basic,
-    /// A token from a token server.
-    Bearer(Bearer),
+    /// Asks for a token from a token server.
+    Bearer(BearerChallenge),
 }
 
-/// The token that a registry wants, and the server that gives it.
+/// A Bearer challenge: the token that a registry asks for, and the server that issues it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bearer {
-    /// URL of the token server, as it came.
+pub(super) struct BearerChallenge {
+    /// URL of the token server, as the registry sent it.
     pub(super) realm: String,
-    /// Name of the registry for the token server; not empty.
+    /// Name of the registry at the token server; never empty.
     pub(super) service: Option<String>,
-    /// Scopes with spaces between them; may be empty.
+    /// Scopes, separated by spaces; may be empty.
     pub(super) scope: String,
 }
 
 impl Challenge {
-    /// Returns the challenge that can be answered best: Bearer with a URL for a realm, or else
-    /// Basic, or else Bearer with any realm.
+    /// Returns the preferred challenge in the headers: Bearer with a URL as its realm, then Basic,
+    /// then Bearer with any realm.
     pub(super) fn find(headers: &HeaderMap) -> Self {
         let values = headers.get_all(WWW_AUTHENTICATE).iter();
         let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         let challenges: Vec<_> = values.iter().flat_map(|value| parse(value)).collect();
-        let is = |scheme: &'static str| move |challenge: &&Parsed| challenge.scheme.eq_ignore_ascii_case(scheme);
+        let is = |scheme: &'static str| move |challenge: &&RawChallenge| challenge.scheme.eq_ignore_ascii_case(scheme);
         let mut bearer: Vec<_> = challenges
             .iter()
             .filter(is("Bearer"))
-            .filter_map(Parsed::bearer)
+            .filter_map(RawChallenge::bearer)
             .collect();
         bearer.sort_by_key(|bearer| !bearer.has_url());
         let basic = challenges.iter().find(is("Basic")).map(|_| Self::Basic);
@@ -55,14 +55,14 @@ impl Challenge {
         }
     }
 
-    /// Returns whether this program can answer it.
+    /// Returns whether this program can answer the challenge.
     pub(super) fn is_supported(&self) -> bool {
         !matches!(self, Self::Unsupported(_))
     }
 }
 
-impl Bearer {
-    /// Returns whether the realm is the URL of a server.
+impl BearerChallenge {
+    /// Returns whether the realm is an HTTP URL.
     fn has_url(&self) -> bool {
         Url::parse(self.realm.trim()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     }
@@ -70,20 +70,20 @@ impl Bearer {
 
 /// A challenge of any scheme.
 #[derive(Debug)]
-struct Parsed {
+struct RawChallenge {
     scheme: String,
     parameters: Vec<(String, String)>,
 }
 
-impl Parsed {
-    /// Returns what a Bearer challenge asks for; `None` without a realm.
-    fn bearer(&self) -> Option<Bearer> {
+impl RawChallenge {
+    /// Returns the parameters of a Bearer challenge; `None` without a realm.
+    fn bearer(&self) -> Option<BearerChallenge> {
         let parameter = |wanted: &str| {
             let mut parameters = self.parameters.iter();
             let found = parameters.find(|(name, value)| name.eq_ignore_ascii_case(wanted) && !value.is_empty());
             found.map(|(_, value)| value.clone())
         };
-        Some(Bearer {
+        Some(BearerChallenge {
             realm: parameter("realm")?,
             service: parameter("service"),
             scope: parameter("scope").unwrap_or_default(),
@@ -92,8 +92,8 @@ impl Parsed {
 }
 
 /// Splits one header into its challenges.
-fn parse(header: &str) -> Vec<Parsed> {
-    let mut challenges: Vec<Parsed> = Vec::new();
+fn parse(header: &str) -> Vec<RawChallenge> {
+    let mut challenges: Vec<RawChallenge> = Vec::new();
     let is_separator = |character: char| character.is_whitespace() || matches!(character, ',' | ';');
     let mut rest = header;
     loop {
@@ -104,7 +104,7 @@ fn parse(header: &str) -> Vec<Parsed> {
         let end = rest.find(|character| is_separator(character) || character == '=');
         let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
         let Some(value) = after.trim_start().strip_prefix('=') else {
-            challenges.push(Parsed {
+            challenges.push(RawChallenge {
                 scheme: word.to_owned(),
                 parameters: Vec::new(),
             });
@@ -113,7 +113,7 @@ fn parse(header: &str) -> Vec<Parsed> {
         };
         let (value, after) = parse_value(value.trim_start());
         rest = after;
-        // A parameter before any scheme belongs to nothing.
+        // A parameter before the first scheme is ignored.
         if let Some(challenge) = challenges.last_mut() {
             challenge.parameters.push((word.to_owned(), value));
         }
@@ -140,8 +140,8 @@ fn parse_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Returns whether a text begins with a known parameter and a quoted value: `service="`. Within
-/// quotes, that is where the closing quote is missing.
+/// Returns whether a text begins with a known parameter and a quoted value, such as `service="`.
+/// Within quotes, this shows that the closing quote is missing.
 fn begins_parameter(text: &str) -> bool {
     text.split_once('=').is_some_and(|(name, value)| {
         let name = name.trim();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn bearer(realm: &str, service: Option<&str>, scope: &str) -> Challenge {
-        Challenge::Bearer(Bearer {
+        Challenge::Bearer(BearerChallenge {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scope: scope.to_owned(),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usual_spelling_of_one_challenge() {
+    fn usual_spellings_of_one_challenge() {
         let expected = Some(bearer("https://x/t?a=b", Some("reg"), "repository:a/b:pull,push"));
         for header in [
             r#"Bearer realm="https://x/t?a=b",service="reg",scope="repository:a/b:pull,push""#,
@@ -193,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn empty_parameters_are_missing_ones() {
+    fn empty_parameters_count_as_missing() {
         let header = r#"Bearer realm="https://x/t",service="",scope="""#;
         assert_eq!(challenge(&[header]), Some(bearer("https://x/t", None, "")));
         assert_eq!(challenge(&[r#"Bearer realm="",service="x""#]), None);
     }
 
     #[test]
-    fn bearer_wins_wherever_it_stands() {
+    fn bearer_is_preferred_in_any_order() {
         let header = r#"Bearer realm="https://x/t""#;
         let expected = Some(bearer("https://x/t", None, ""));
         for values in [
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_answer() {
+    fn unsupported_challenges() {
         for odd in [
             "",
             "Negotiate",

@@ -1,4 +1,4 @@
-//! The HTTP client: its timeouts, proxies and certificates.
+//! Construction of the HTTP client: timeouts, proxies and certificates.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,26 +15,27 @@ use super::resolver::SystemResolver;
 use super::tls::{client_config, unverified_config};
 use crate::host::open_file;
 
-/// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
+/// Limit on a file with certificates, in bytes. The certificates of all public authorities take 300
+/// KiB.
 const MAX_CA_LEN: u64 = 16 << 20;
 
-/// Limits on waiting.
+/// Limits on waiting, and delays.
 #[derive(Clone, Copy)]
 pub(super) struct Timeouts {
-    /// For a connection.
+    /// Limit on the time to connect.
     pub(super) connect: Duration,
-    /// For the next byte.
+    /// Limit on the time until the next byte.
     pub(super) read: Duration,
-    /// For a whole document or token.
+    /// Limit on the time for a whole document or token.
     pub(super) document: Duration,
-    /// For each 64 KiB of a blob.
-    pub(super) slow: Duration,
-    /// After the first failure that may pass.
+    /// Limit on the time for each 64 KiB of a blob.
+    pub(super) per_64_kib: Duration,
+    /// Wait after the first transient error.
     pub(super) backoff: Duration,
-    /// For another build that has a lock, or for a server, before the user is told.
+    /// Wait for a server, or for another build with a lock, before the wait is reported.
     pub(super) notice: Duration,
-    /// For another build that has a lock and downloads nothing.
-    pub(super) held: Duration,
+    /// Limit on the wait for another build that holds a lock and downloads nothing.
+    pub(super) lock_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -43,15 +44,16 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             read: Duration::from_secs(30),
             document: Duration::from_mins(1),
-            slow: Duration::from_mins(1),
+            per_64_kib: Duration::from_mins(1),
             backoff: Duration::from_millis(400),
             notice: Duration::from_secs(3),
-            held: Duration::from_mins(10),
+            lock_idle: Duration::from_mins(10),
         }
     }
 }
 
-/// What a client is made of. To make one reads all certificates of the system, which takes milliseconds.
+/// Options of an HTTP client. Building the client reads all certificates of the system, which takes
+/// milliseconds.
 #[derive(Clone)]
 pub(super) struct ClientOptions {
     pub(super) timeouts: Timeouts,
@@ -62,9 +64,9 @@ pub(super) struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// A client that follows no redirects: they could carry credentials away.
+    /// Builds the client. It follows no redirects, which could send credentials to another host.
     pub(super) fn build(&self) -> Result<Client, RegistryError> {
-        check_system_file()?;
+        check_ssl_cert_file()?;
         let tls = if self.accept_any_certificate {
             Ok(unverified_config())
         } else {
@@ -84,11 +86,16 @@ impl ClientOptions {
     }
 }
 
-/// Returns the certificates in a PEM file. Skips those that cannot be parsed, unless all are so.
-pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
+/// Reads the certificates in a PEM file. Skips certificates that cannot be parsed.
+///
+/// # Errors
+///
+/// [`RegistryError::CaFormat`] if the file has no certificate that can be parsed;
+/// [`RegistryError::CaFile`] and [`RegistryError::CaTooLarge`].
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
     let mut pem = Vec::new();
     let read = open_ca_file(path)?.take(MAX_CA_LEN).read_to_end(&mut pem);
-    read.map_err(|source| unreadable(path, source))?;
+    read.map_err(|source| ca_file_error(path, source))?;
     let not_pem = || RegistryError::CaFormat { path: path.to_owned() };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let mut certificates = certificates.map_err(|_| not_pem())?;
@@ -99,25 +106,25 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, R
     Ok(certificates)
 }
 
-/// Refuses a file in `SSL_CERT_FILE` that the library for certificates would wait for, or read
-/// without end.
+/// Refuses a file in `SSL_CERT_FILE` on which the certificate library would block, or which it
+/// would read without end.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-fn check_system_file() -> Result<(), RegistryError> {
+fn check_ssl_cert_file() -> Result<(), RegistryError> {
     let Some(path) = std::env::var_os("SSL_CERT_FILE") else {
         return Ok(());
     };
     let path = Path::new(&path);
-    // There is nothing in it, and a machine without certificates still speaks plain HTTP.
+    // `/dev/null` and a missing file are accepted, since plain HTTP needs no certificates.
     if path == Path::new("/dev/null") || !path.exists() {
         return Ok(());
     }
     open_ca_file(path).map(drop)
 }
 
-/// Other systems have certificates elsewhere.
+/// Accepts every setting: this system does not read `SSL_CERT_FILE`.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 #[expect(clippy::unnecessary_wraps, reason = "some systems have such a file")]
-fn check_system_file() -> Result<(), RegistryError> {
+fn check_ssl_cert_file() -> Result<(), RegistryError> {
     Ok(())
 }
 
@@ -133,11 +140,11 @@ fn open_ca_file(path: &Path) -> Result<File, RegistryError> {
             path: path.to_owned(),
             max: MAX_CA_LEN,
         }),
-        Err(source) => Err(unreadable(path, source)),
+        Err(source) => Err(ca_file_error(path, source)),
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> RegistryError {
+fn ca_file_error(path: &Path, source: io::Error) -> RegistryError {
     RegistryError::CaFile {
         path: path.to_owned(),
         source,
@@ -149,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_leaves_the_cryptography_of_the_process_alone() {
+    fn client_installs_no_crypto_provider_for_the_process() {
         for accept_any_certificate in [false, true] {
             let options = ClientOptions {
                 timeouts: Timeouts::default(),
@@ -164,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_certificates() {
+    fn file_without_certificates() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (len, is_too_large) in [(0, false), (MAX_CA_LEN, false), (MAX_CA_LEN + 1, true)] {
             file.as_file().set_len(len).unwrap();
-            let error = authorities(file.path()).unwrap_err();
+            let error = read_certificates(file.path()).unwrap_err();
             let was_too_large = matches!(error, RegistryError::CaTooLarge { .. });
             assert_eq!(was_too_large, is_too_large, "{len}: {error}");
             assert!(
@@ -177,6 +184,6 @@ mod tests {
             );
         }
         let nowhere = file.path().with_extension("none");
-        assert!(matches!(authorities(&nowhere), Err(RegistryError::CaFile { .. })));
+        assert!(matches!(read_certificates(&nowhere), Err(RegistryError::CaFile { .. })));
     }
 }

@@ -1,16 +1,17 @@
-//! Content codings (RFC 9110, 8.4): bodies that a server compressed although nobody asked it to.
+//! Content codings (RFC 9110, 8.4): bodies that a server compressed although the request did not
+//! allow it.
 //!
-//! Requests ask for `identity`. Some servers compress all the same; others label a layer that *is*
-//! gzip with `Content-Encoding: gzip`, and send it as it is.
+//! Requests send `Accept-Encoding: identity`. Some servers compress nevertheless. Others label a
+//! layer that is itself gzip with `Content-Encoding: gzip`, and send it unchanged.
 
 use std::io::Write;
 
 use flate2::write::MultiGzDecoder;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
-/// Returns the coding of a body, in lower case; `None` for a body as it is. `aws-chunked` is left
-/// over from an upload, and changes nothing.
-pub(super) fn of(headers: &HeaderMap) -> Option<String> {
+/// Returns the content coding in the headers, in lower case; `None` for a body without one.
+/// `aws-chunked` is a remnant of the upload and does not change the body.
+pub(super) fn content_coding(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(CONTENT_ENCODING).iter();
     let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     let codings: Vec<_> = values
@@ -25,7 +26,7 @@ pub(super) fn of(headers: &HeaderMap) -> Option<String> {
     Some(codings.join(", ")).filter(|codings| !codings.is_empty())
 }
 
-/// Returns whether a coding is gzip, which is decoded.
+/// Returns whether a coding is gzip, the only one that is decoded.
 pub(super) fn is_gzip(coding: &str) -> bool {
     matches!(coding, "gzip" | "x-gzip")
 }
@@ -33,19 +34,20 @@ pub(super) fn is_gzip(coding: &str) -> bool {
 /// First bytes of gzip (RFC 1952, 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Returns whether bytes begin as gzip does.
+/// Returns whether bytes begin with the magic number of gzip.
 pub(super) fn looks_like_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(&GZIP_MAGIC)
 }
 
-/// Decodes a gzip body as it comes.
-pub(super) struct Decoder {
+/// Decoder of a gzip body that arrives in parts.
+pub(super) struct GzipDecoder {
     gzip: MultiGzDecoder<Vec<u8>>,
-    /// The part of [`GZIP_MAGIC`] that has not come. The decoder itself waits for a whole header.
+    /// Rest of [`GZIP_MAGIC`] that has not arrived. It is checked here, since the decoder waits for
+    /// a whole header.
     magic: &'static [u8],
 }
 
-impl Decoder {
+impl GzipDecoder {
     pub(super) fn new() -> Self {
         Self {
             gzip: MultiGzDecoder::new(Vec::new()),
@@ -53,8 +55,9 @@ impl Decoder {
         }
     }
 
-    /// Hands over what the next bytes decode to; `None` if they are not gzip. A slice of the input
-    /// is decoded at a time, since a few bytes can decode to a thousand times as many.
+    /// Decodes the next bytes, and passes the result to `take`. Returns `None` if they are not
+    /// gzip. Decodes a slice of the input at a time, since a few bytes can decode to a thousand
+    /// times as many.
     pub(super) fn decode<E>(
         &mut self,
         bytes: &[u8],
@@ -92,7 +95,7 @@ mod tests {
             for value in values {
                 headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
             }
-            of(&headers)
+            content_coding(&headers)
         };
         for none in [&[][..], &["identity"], &[""], &["aws-chunked", "identity"]] {
             assert_eq!(coding(none), None);
@@ -110,7 +113,7 @@ mod tests {
         let gzip = encoder.finish().unwrap();
         assert!(looks_like_gzip(&gzip));
         for len in [1, 7, gzip.len()] {
-            let (mut decoder, mut all) = (Decoder::new(), Vec::new());
+            let (mut decoder, mut all) = (GzipDecoder::new(), Vec::new());
             for piece in gzip.chunks(len) {
                 let take = |bytes: &[u8]| {
                     all.extend_from_slice(bytes);
@@ -121,7 +124,10 @@ mod tests {
             assert_eq!(all, content.as_bytes(), "{len}");
         }
         for other in [&b"no gzip at all"[..], b"x", &[0x1f, 0x8c]] {
-            assert!(Decoder::new().decode(other, |_| Ok::<_, ()>(())).is_none(), "{other:?}");
+            assert!(
+                GzipDecoder::new().decode(other, |_| Ok::<_, ()>(())).is_none(),
+                "{other:?}"
+            );
         }
     }
 }

@@ -1,4 +1,10 @@
-//! What can go wrong with a registry.
+//! Errors of a registry, a token server or a proxy.
+//!
+//! To add an error: add the variant with its message, put it in [`RegistryError::is_transient`] and
+//! `host` if a retry may help, choose its kind and its hint in the `Failure` implementation, and
+//! pass the hint on from `OtherHost` if the error can come from another server. An error made of a
+//! response status also belongs in `is_refusal`. `registry/server.rs` constructs most errors and
+//! names the server in them; its tests are in `tests/sources`.
 
 use std::error::Error;
 use std::io;
@@ -6,39 +12,39 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::proxies::ProxyRefusal;
-use super::redirect::Redirects;
+use super::redirect::RedirectError;
 use super::tls::TlsError;
 use crate::credential_helper::CredentialHelper;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
-/// A registry that does not give what it was asked for.
+/// Failure of a request to a registry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// The threads that speak to the network could not be started.
-    #[error("could not prepare for the network")]
+    /// The threads for requests could not be started.
+    #[error("could not start the threads for the network")]
     Runtime(#[source] io::Error),
-    /// TLS could not be set up, which is mostly a system without root certificates.
+    /// TLS could not be set up, mostly because the system has no root certificates.
     #[error("could not set up TLS: are the system's CA certificates installed?")]
     Setup(#[source] Box<dyn Error + Send + Sync>),
-    /// No connection, which may be for want of an address.
+    /// No connection was made, for example because the host has no address.
     #[error("could not connect to {registry}")]
     Unreachable {
         /// Host and port.
         registry: String,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
-    /// A variable for a proxy whose value is not the URL of one.
+    /// A variable for a proxy does not hold the URL of a supported proxy.
     #[error("{}", proxy_variable(name, scheme.as_deref()))]
     ProxyVariable {
-        /// The variable. Its value may hold a password.
+        /// Name of the variable. Its value is not shown, since it may hold a password.
         name: String,
-        /// The scheme of the URL, if that is not supported.
+        /// Scheme of the URL, if the scheme is not supported.
         scheme: Option<String>,
     },
-    /// No connection to or through a proxy.
+    /// No connection was made to a proxy or through it.
     #[error("could not connect to {registry} through the proxy {proxy}")]
     ProxyUnreachable {
         /// Host and port.
@@ -47,11 +53,11 @@ pub enum RegistryError {
         proxy: String,
         /// The variable that names the proxy.
         variable: String,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
-    /// A proxy that does not connect.
+    /// A proxy refused to connect to the registry.
     #[error("the proxy {proxy} does not connect to {registry}: {reason}")]
     ProxyRefused {
         /// Host and port.
@@ -60,55 +66,55 @@ pub enum RegistryError {
         proxy: String,
         /// The variable that names the proxy.
         variable: String,
-        /// Why not.
+        /// Cause of the failure.
         reason: ProxyRefusal,
     },
-    /// A proxy that does not speak TLS, or whose certificate is not trusted.
+    /// A proxy does not speak TLS, or its certificate is not trusted.
     #[error("could not make a secure connection to the proxy {proxy}")]
     ProxyTls {
         /// Host and port of the proxy.
         proxy: String,
         /// The variable that names the proxy.
         variable: String,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: Box<TlsError>,
     },
-    /// A connection that cannot be trusted, or a server that speaks another TLS.
+    /// The TLS handshake failed: the certificate is not trusted, or no version or cipher is shared.
     #[error("could not make a secure connection to {registry}")]
     Tls {
         /// Host and port.
         registry: String,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: TlsError,
     },
-    /// Nothing came for too long.
+    /// The response, or a part of it, did not arrive in time.
     #[error("{registry} did not answer in time")]
     TimedOut {
         /// Host and port.
         registry: String,
     },
-    /// The connection broke, or what came was no HTTP.
+    /// The connection broke, or the response is not valid HTTP.
     #[error("the connection to {registry} broke")]
     Broken {
         /// Host and port.
         registry: String,
-        /// How.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
-    /// A body that ended before all of it came, in one that has no length of its own or is a part.
+    /// A body ended early. This concerns a body without a `Content-Length`, and a partial response.
     #[error("{registry} sent {received} of {expected} bytes")]
     Incomplete {
         /// Host and port.
         registry: String,
-        /// Bytes of the blob that are there.
+        /// Bytes of the blob that were received.
         received: u64,
-        /// Bytes of the blob.
+        /// Size of the blob in bytes.
         expected: u64,
     },
-    /// A body in a content coding that was not asked for, and cannot be decoded.
+    /// A body has a content coding that was not requested, and cannot be decoded.
     #[error("{registry} sent the content coding {coding}, which it was not asked for")]
     Coding {
         /// Host and port.
@@ -116,56 +122,59 @@ pub enum RegistryError {
         /// The `Content-Encoding`.
         coding: String,
     },
-    /// A web page in place of what was asked for: the page of a captive portal or of a proxy, or a
-    /// server that is not a registry.
-    #[error("{registry} answered with a web page{}, and not as a registry does", titled(title))]
+    /// The response is a web page: from a captive portal, a proxy, or a server that is not a
+    /// registry.
+    #[error(
+        "{registry} answered with a web page{}, and not as a registry does",
+        with_title(title)
+    )]
     WebPage {
         /// Host and port.
         registry: String,
         /// Title of the page; may be empty.
         title: String,
     },
-    /// The registry wants other credentials than it got.
+    /// The registry denied access with the credentials that it got, or without any.
     #[error("{}", unauthorized(registry, repository, credentials.as_deref(), helper.as_deref(), problem))]
     Unauthorized {
         /// Host and port; `docker.io` for Docker Hub.
         registry: String,
         /// The repository.
         repository: String,
-        /// The file with the credentials that it got, if there were any; an empty path for those of
-        /// [`RegistryOptions::credentials`](crate::RegistryOptions::credentials).
+        /// File with the credentials that were sent; `None` without credentials, and an empty path
+        /// for [`RegistryOptions::credentials`](crate::RegistryOptions::credentials).
         credentials: Option<PathBuf>,
-        /// The helper that would have had to be asked for some.
+        /// Credential helper that may have credentials, and was not executed.
         helper: Option<Box<CredentialHelper>>,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
-    /// The registry, or its token server, wants to know who asks, but names no way that this
-    /// program knows.
-    #[error("{registry} asks for authentication, but {}", ways(challenge))]
+    /// The registry requires authentication, but sends no supported challenge.
+    #[error("{registry} requires authentication, but {}", describe_challenge(challenge))]
     NoChallenge {
         /// Host and port.
         registry: String,
         /// The `WWW-Authenticate`; may be empty.
         challenge: String,
     },
-    /// The registry refused a login for another reason than the user and the password.
+    /// The registry refused a login, for a reason that may have nothing to do with the user and the
+    /// password.
     #[error(
-        "{registry} refused the login, and does not say that the user or the password is wrong{}",
-        colon(problem)
+        "{registry} refused the login without rejecting the user or the password{}",
+        after_colon(problem)
     )]
     LoginUndecided {
         /// Host and port; `docker.io` for Docker Hub.
         registry: String,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
     /// The registry does not accept a user with a password.
-    #[error("{registry} does not accept this user with this password{}", colon(problem))]
+    #[error("{registry} does not accept this user with this password{}", after_colon(problem))]
     LoginRefused {
         /// Host and port; `docker.io` for Docker Hub.
         registry: String,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
     /// The file with certificates of authorities could not be read.
@@ -173,102 +182,102 @@ pub enum RegistryError {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
-    /// The file with certificates of authorities holds none, or something else.
-    #[error("{} is no PEM file with certificates", .path.display())]
+    /// The file with certificates of authorities has no certificate in PEM form.
+    #[error("{} is not a PEM file with certificates", .path.display())]
     CaFormat {
         /// The file.
         path: PathBuf,
     },
-    /// A file with certificates of authorities that is too large to be one.
-    #[error("{} is larger than the {max} bytes that a file with certificates may have", .path.display())]
+    /// The file with certificates of authorities is larger than the limit.
+    #[error("the file with certificates {} has more than {max} bytes", .path.display())]
     CaTooLarge {
         /// The file.
         path: PathBuf,
         /// The limit in bytes.
         max: u64,
     },
-    /// A request in plain HTTP, where TLS is spoken.
-    #[error("{registry} speaks TLS, and was spoken to in plain HTTP")]
+    /// The request used plain HTTP, and the server speaks TLS.
+    #[error("{registry} speaks TLS, but the request used plain HTTP")]
     SpeaksTls {
         /// Host and port.
         registry: String,
     },
-    /// A request in TLS, where plain HTTP is spoken.
-    #[error("{registry} speaks plain HTTP, and was spoken to in TLS")]
+    /// The request used TLS, and the server speaks plain HTTP.
+    #[error("{registry} speaks plain HTTP, but the request used TLS")]
     SpeaksPlainHttp {
         /// Host and port.
         registry: String,
     },
-    /// Another server that the registry leaves something to, its blobs or its tokens, does not do
-    /// that.
-    #[error("{registry} leaves this to {host}")]
-    Elsewhere {
+    /// A request failed at another server to which the registry referred, for a blob or for a
+    /// token.
+    #[error("{registry} refers to {host}")]
+    OtherHost {
         /// Host and port of the registry.
         registry: String,
         /// Host and port of the other server.
         host: String,
-        /// What is wrong there.
+        /// Failure at the other server.
         #[source]
         source: Box<RegistryError>,
     },
-    /// A redirect that is not followed.
-    #[error("{registry} sends elsewhere")]
-    Redirects {
+    /// A redirect is not followed.
+    #[error("{registry} sent a redirect that is not followed")]
+    Redirect {
         /// Host and port.
         registry: String,
-        /// Why it is not followed.
+        /// Reason why it is not followed.
         #[source]
-        source: Redirects,
+        source: RedirectError,
     },
-    /// The registry does not have it.
-    #[error("{registry} has no {}{}", missing(repository, path), colon(problem))]
+    /// The registry does not have the repository, manifest or blob.
+    #[error("{registry} has no {}{}", missing_name(repository, path), after_colon(problem))]
     NotFound {
         /// Host and port.
         registry: String,
         /// The repository.
         repository: String,
-        /// `manifests/` or `blobs/`, and which.
+        /// Path below the repository: `manifests/<tag or digest>` or `blobs/<digest>`.
         path: String,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
-    /// Too many requests in a short time.
-    #[error("{registry} refuses more requests for now{}", colon(problem))]
+    /// The registry limits the rate of requests: status 429.
+    #[error("{registry} refuses more requests for now{}", after_colon(problem))]
     TooManyRequests {
         /// Host and port.
         registry: String,
-        /// How long to wait, if the registry says so.
+        /// Wait before the next attempt, if the registry sends one.
         retry_after: Option<Duration>,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
-    /// The registry has a problem of its own: status 408 or 5xx.
-    #[error("{registry} failed with status {status}{}", colon(problem))]
+    /// The registry failed: status 408 or 5xx.
+    #[error("{registry} failed with status {status}{}", after_colon(problem))]
     Server {
         /// Host and port.
         registry: String,
         /// The HTTP status.
         status: u16,
-        /// How long to wait, if the registry says so.
+        /// Wait before the next attempt, if the registry sends one.
         retry_after: Option<Duration>,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
-    /// A status that has no meaning here.
-    #[error("{registry} answered with status {status}{}", colon(problem))]
+    /// The registry responded with any other status.
+    #[error("{registry} answered with status {status}{}", after_colon(problem))]
     UnexpectedStatus {
         /// Host and port.
         registry: String,
         /// The HTTP status.
         status: u16,
-        /// Words of the registry about it; may be empty.
+        /// Message of the registry; may be empty.
         problem: String,
     },
-    /// An answer that is larger than what it should hold.
+    /// A response is larger than its limit.
     #[error("{registry} answered with more than {max} bytes")]
     TooLarge {
         /// Host and port.
@@ -276,14 +285,14 @@ pub enum RegistryError {
         /// The limit in bytes.
         max: u64,
     },
-    /// A token server whose answer holds no token.
-    #[error("{realm} gave no token")]
+    /// The response of a token server has no token.
+    #[error("{realm} returned no token")]
     NoToken {
         /// The URL of the token server.
         realm: String,
     },
-    /// A token server to which credentials could only go unprotected, or whose URL is none.
-    #[error("{registry} leaves authentication to {realm:?}, which is not the URL of a server that speaks TLS")]
+    /// The realm of a challenge is not a URL, or credentials would be sent to it without TLS.
+    #[error("{registry} names the token server {realm:?}, which is not the URL of a server with TLS")]
     InsecureRealm {
         /// Host and port of the registry.
         registry: String,
@@ -293,7 +302,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether the same request may succeed later.
+    /// Returns whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -305,13 +314,13 @@ impl RegistryError {
             | Self::TooManyRequests { .. }
             | Self::Server { .. } => true,
             Self::ProxyRefused { reason, .. } => reason.is_transient(),
-            Self::Elsewhere { source, .. } => source.is_transient(),
+            Self::OtherHost { source, .. } => source.is_transient(),
             _ => false,
         }
     }
 
-    /// Returns whether a server refused a request with a status that may mean a part of it, such as
-    /// its range. Too many requests, and failures of the network, mean the request itself.
+    /// Returns whether a server refused a request with a status that may concern only a part of it,
+    /// such as its range. Status 429 and network failures concern the whole request.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Unauthorized { .. }
@@ -319,13 +328,13 @@ impl RegistryError {
             | Self::NotFound { .. }
             | Self::Server { .. }
             | Self::UnexpectedStatus { .. } => true,
-            Self::Elsewhere { source, .. } => source.is_refusal(),
+            Self::OtherHost { source, .. } => source.is_refusal(),
             _ => false,
         }
     }
 
-    /// Returns host and port of the server that may do better later; empty if it is not
-    /// [transient](Self::is_transient).
+    /// Returns host and port of the server for a [transient](Self::is_transient) error; empty for
+    /// any other error.
     pub(super) fn host(&self) -> &str {
         match self {
             Self::Unreachable { registry, .. }
@@ -336,17 +345,17 @@ impl RegistryError {
             | Self::Incomplete { registry, .. }
             | Self::TooManyRequests { registry, .. }
             | Self::Server { registry, .. } => registry,
-            Self::Elsewhere { source, .. } => source.host(),
+            Self::OtherHost { source, .. } => source.host(),
             _ => "",
         }
     }
 
-    /// How long to wait before the next attempt, if the registry says so.
+    /// Returns the wait before the next attempt, if the registry sent one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
-            Self::Elsewhere { source, .. } => source.retry_after(),
+            Self::OtherHost { source, .. } => source.retry_after(),
             _ => None,
         }
     }
@@ -355,7 +364,7 @@ impl RegistryError {
 impl Failure for RegistryError {
     fn kind(&self) -> ErrorKind {
         match self {
-            // Threads or descriptors are used up.
+            // The system is out of threads or descriptors.
             Self::Runtime(_) => ErrorKind::SystemLimit,
             Self::CaFile { source, .. } => source.kind().into(),
             Self::NotFound { .. } => ErrorKind::NotFound,
@@ -363,7 +372,7 @@ impl Failure for RegistryError {
                 ErrorKind::PolicyDenied
             }
             Self::ProxyRefused { reason, .. } if !reason.is_transient() => ErrorKind::PolicyDenied,
-            Self::Elsewhere { source, .. } => source.kind(),
+            Self::OtherHost { source, .. } => source.kind(),
             error if error.is_transient() => ErrorKind::Transient,
             _ => ErrorKind::Permanent,
         }
@@ -387,20 +396,19 @@ impl Failure for RegistryError {
                 };
                 return Some(Hint::from(advice).about(Setting::Login { registry }, command, ""));
             }
-            Self::NoChallenge { .. } => {
-                "check the host; of the ways to log in, this program knows user and password (Basic) and tokens (Bearer)"
-            }
+            Self::NoChallenge { .. } => "check the host; supported are user and password (Basic) and tokens (Bearer)",
             Self::LoginUndecided { .. } => {
-                "check the host, and what the registry says; the user and the password may be right"
+                "check the host and the registry's message; the user and the password may be right"
             }
             Self::WebPage { .. } => {
                 "check the host and the port; where a network has a sign-in page, sign in with a browser first"
             }
             Self::Coding { .. } => {
-                "have whoever runs the registry, or the proxy before it, send what is asked for: Accept-Encoding: identity"
+                "ask the operator of the registry, or of the proxy before it, to honor Accept-Encoding: identity"
             }
             Self::InsecureRealm { .. } => {
-                "have whoever runs the registry name its token server with https; credentials are never sent in the clear"
+                "ask the operator of the registry to name its token server with https; credentials are never sent in the \
+                 clear"
             }
             Self::LoginRefused { .. } => {
                 "check the user and the password; many registries want an access token in place of the password"
@@ -409,13 +417,12 @@ impl Failure for RegistryError {
             Self::NotFound { .. } => "check the repository, and the tag or digest",
             Self::Tls { source, .. } => return source.hint(),
             Self::SpeaksPlainHttp { .. } => {
-                let accept = "check the host and the port; if that is how it is meant to be, accept";
-                let risk = " that anyone between can read and change what is sent";
+                let accept = "check the host and the port; if the registry has no TLS on purpose, accept";
+                let risk = " that anyone on the network path can read and change what is sent";
                 return Some(Hint::from(accept).with(Setting::PlainHttp).and(risk));
             }
-            // How to speak to other servers, and with which credentials, is not for the user to
-            // say.
-            Self::Elsewhere { source, .. } if !source.is_transient() => {
+            // The user cannot set options or credentials for other servers.
+            Self::OtherHost { source, .. } if !source.is_transient() => {
                 return match **source {
                     Self::Tls { .. }
                     | Self::NotFound { .. }
@@ -482,22 +489,22 @@ fn unauthorized(
     helper: Option<&CredentialHelper>,
     problem: &str,
 ) -> String {
-    let problem = colon(problem);
+    let problem = after_colon(problem);
     if let Some(file) = credentials {
         if file.as_os_str().is_empty() {
-            return format!("{registry} does not give {repository} to whom the given credentials are for{problem}");
+            return format!("{registry} denies access to {repository} with the given credentials{problem}");
         }
         let file = file.display();
-        return format!("{registry} does not give {repository} to whom the credentials in {file} are for{problem}");
+        return format!("{registry} denies access to {repository} with the credentials in {file}{problem}");
     }
     let helper = helper.map(|helper| format!("; {helper}")).unwrap_or_default();
     format!(
-        "{registry} does not give {repository} to everyone, if it exists, and there are no credentials for it{problem}{helper}"
+        "{registry} denies access to {repository}, or it does not exist, and no credentials were found{problem}{helper}"
     )
 }
 
-/// Names an image or blob as a reference does.
-fn missing(repository: &str, path: &str) -> String {
+/// Returns the missing image or blob in the form of a reference.
+fn missing_name(repository: &str, path: &str) -> String {
     match path.split_once('/') {
         Some(("manifests", digest)) if digest.contains(':') => format!("image {repository}@{digest}"),
         Some(("manifests", tag)) => format!("image {repository}:{tag}"),
@@ -506,15 +513,15 @@ fn missing(repository: &str, path: &str) -> String {
     }
 }
 
-fn ways(challenge: &str) -> String {
+fn describe_challenge(challenge: &str) -> String {
     if challenge.is_empty() {
-        "names no way to do it (no WWW-Authenticate)".to_owned()
+        "sends no challenge (WWW-Authenticate)".to_owned()
     } else {
-        format!("in no way that is supported: {challenge}")
+        format!("its challenge is not supported: {challenge}")
     }
 }
 
-fn titled(title: &str) -> String {
+fn with_title(title: &str) -> String {
     if title.is_empty() {
         String::new()
     } else {
@@ -522,7 +529,7 @@ fn titled(title: &str) -> String {
     }
 }
 
-fn colon(problem: &str) -> String {
+fn after_colon(problem: &str) -> String {
     if problem.is_empty() {
         String::new()
     } else {

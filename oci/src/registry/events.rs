@@ -1,5 +1,7 @@
-//! Events of requests, and the one place that decides what they show: no header but the name of its
-//! scheme, no user, password or query of a URL, and no text that repeats a secret.
+//! Log events of requests. This module alone decides what they show of a request.
+//!
+//! They show the scheme of the `Authorization` and the start of a range, but no other header. They
+//! show no user, password or query of a URL, and no text that repeats a secret.
 
 use std::error::Error;
 use std::fmt;
@@ -13,19 +15,19 @@ use super::RegistryError;
 use super::proxies::Proxy;
 use super::secrets::SentSecrets;
 
-/// A URL as events show it. The path is shown where this program made it. Servers refer to others
-/// whose paths, too, can be good for a download by themselves, so of these it shows the host.
-pub(super) struct Shown<'a> {
+/// A URL as events show it. Its path is shown only if this program made it: the path of a URL that
+/// a server sent may by itself allow a download.
+pub(super) struct RedactedUrl<'a> {
     pub(super) url: &'a Url,
-    /// Start of all URLs of the registry's repository; `None` for a URL of another server.
+    /// Common start of all URLs of the repository; `None` for a URL of another server.
     pub(super) base: Option<&'a Url>,
     /// Secrets that a host or a path may repeat.
     pub(super) sent: &'a SentSecrets,
 }
 
-impl Shown<'_> {
-    /// Returns whether the URL is of the registry, and of the kind that this program makes.
-    fn is_own(&self) -> bool {
+impl RedactedUrl<'_> {
+    /// Returns whether the URL is one that this program made: below the repository, or `/v2/`.
+    fn is_of_repository(&self) -> bool {
         let Self {
             url, base: Some(base), ..
         } = self
@@ -40,29 +42,29 @@ impl Shown<'_> {
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for RedactedUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = self.sent.with_query(self.url);
-        let host = sent.shown(self.url.host_str().unwrap_or_default());
-        write!(f, "{}://{host}", sent.shown(self.url.scheme()))?;
+        let host = sent.redact(self.url.host_str().unwrap_or_default());
+        write!(f, "{}://{host}", sent.redact(self.url.scheme()))?;
         if let Some(port) = self.url.port() {
             write!(f, ":{port}")?;
         }
         let path = Some(self.url.path())
-            .filter(|_| self.is_own())
-            .map(|path| sent.shown(path));
+            .filter(|_| self.is_of_repository())
+            .map(|path| sent.redact(path));
         f.write_str(path.filter(|path| path.starts_with('/')).unwrap_or("/…"))
     }
 }
 
-/// A request that is under way.
-pub(super) struct Exchange {
+/// Log of one request, with the time at which it was sent.
+pub(super) struct RequestLog {
     begun: Instant,
 }
 
-impl Exchange {
-    /// Reports a request.
-    pub(super) fn begin(request: &Request, shown: &Shown<'_>, proxy: Option<&Proxy>) -> Self {
+impl RequestLog {
+    /// Logs a request.
+    pub(super) fn start(request: &Request, shown: &RedactedUrl<'_>, proxy: Option<&Proxy>) -> Self {
         debug!(
             method = %request.method(),
             url = %shown,
@@ -74,8 +76,8 @@ impl Exchange {
         Self { begun: Instant::now() }
     }
 
-    /// Reports the answer.
-    pub(super) fn answered(&self, response: &Response, shown: &Shown<'_>) {
+    /// Logs the response.
+    pub(super) fn answered(&self, response: &Response, shown: &RedactedUrl<'_>) {
         debug!(
             url = %shown,
             status = response.status().as_u16(),
@@ -85,15 +87,15 @@ impl Exchange {
         );
     }
 
-    /// Reports that there is no answer.
-    pub(super) fn failed(&self, error: &RegistryError, shown: &Shown<'_>) {
+    /// Logs a request without a response.
+    pub(super) fn failed(&self, error: &RegistryError, shown: &RedactedUrl<'_>) {
         let elapsed_ms = self.begun.elapsed().as_millis();
-        debug!(url = %shown, elapsed_ms, error = whole(error), "not answered");
+        debug!(url = %shown, elapsed_ms, error = with_causes(error), "not answered");
     }
 }
 
-/// Returns an error with all its causes, as users get to see it.
-pub(super) fn whole(error: &RegistryError) -> String {
+/// Returns an error with all its causes, as it is shown to users.
+pub(super) fn with_causes(error: &RegistryError) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
         text = format!("{text}: {error}");
@@ -102,13 +104,13 @@ pub(super) fn whole(error: &RegistryError) -> String {
     text
 }
 
-/// Returns the first byte that a request asks for, if it asks for a part.
+/// Returns the first byte of the range that a request asks for; `None` without a range.
 fn range_start(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes=")?.split('-').next()?.parse().ok()
 }
 
-/// Returns the scheme of the authorization, and nothing else of it.
+/// Returns the scheme of the `Authorization`, without its secret.
 fn authorization(headers: &HeaderMap) -> &'static str {
     match headers.get(AUTHORIZATION).map(HeaderValue::as_bytes) {
         None => "none",
@@ -124,7 +126,7 @@ mod tests {
     use crate::auth::Secret;
 
     #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
+    fn secret_parts_of_a_url_are_not_shown() {
         let base = Url::parse("https://r.example:5000/v2/team/app").unwrap();
         let sent = SentSecrets::default();
         sent.add(Secret::new("hunter2".to_owned()));
@@ -148,7 +150,7 @@ mod tests {
             ("https://r.example:5000/v2/team/app/hunter2", "https://r.example:5000/…"),
         ] {
             let url = Url::parse(url).unwrap();
-            let shown = Shown {
+            let shown = RedactedUrl {
                 url: &url,
                 base: Some(&base),
                 sent: &sent,
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_headers_only_the_scheme_and_the_start_are_shown() {
+    fn authorization_scheme_and_range_start_of_headers() {
         let headers = |name: &'static str, value: &'static str| {
             HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
         };

@@ -1,4 +1,6 @@
-//! One request to a registry, and what its answer means.
+//! Requests to a registry for documents and blobs, and the meaning of their responses.
+
+mod authorization;
 
 use std::time::Duration;
 
@@ -12,45 +14,45 @@ use tracing::{debug, info};
 
 use super::answer::BlobAnswer;
 use super::challenge::Challenge;
-use super::client::{ClientOptions, Timeouts, authorities};
+use super::client::{ClientOptions, Timeouts, read_certificates};
 use super::proxies::Proxies;
-use super::redirect::{self, MAX_REDIRECTS, Redirects};
-use super::retry::{Retries, shown};
+use super::redirect::{self, MAX_REDIRECTS, RedirectError};
+use super::retry::{Retries, show_wait};
 use super::secrets::SentSecrets;
-use super::server::{Asked, DOCKER_HUB, Server};
-use super::token::{Authorizer, Realms};
+use super::server::{CurrentHost, DOCKER_HUB, Server};
+use super::token::{AllowedRealms, Authorizer};
 use super::{RegistryError, RegistryOptions};
 use crate::ImageError;
-use crate::auth::Found;
+use crate::auth::FoundCredentials;
 use crate::digest::Digest;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use crate::progress::Reporter;
 use crate::reference::{host_of, is_loopback};
 
-/// A client for one repository.
+/// HTTP client for one repository, or for a registry without a repository.
 pub(super) struct Http {
     client: Client,
     server: Server,
     authorizer: Authorizer,
-    /// The challenge at `/v2/`, once somebody had to ask there, if there is one to answer.
+    /// Supported challenge of `/v2/`, or `None` without one. Set by the first request to `/v2/`.
     root_challenge: OnceCell<Option<Challenge>>,
     timeouts: Timeouts,
     reporter: Reporter,
 }
 
-/// The body of an answer, with what its headers say of it.
-pub(super) struct Answer {
+/// Body of a response for a document, and its media type.
+pub(super) struct Document {
     pub(super) body: Vec<u8>,
     /// The `Content-Type` without parameters; may be empty.
     pub(super) media_type: String,
 }
 
 impl Http {
-    /// A client for a repository, or with an empty name for the registry as such.
+    /// Makes a client for a repository, or with an empty name for the registry itself.
     pub(super) fn new(
         registry: &str,
         repository: &str,
-        found: Found,
+        found: FoundCredentials,
         options: &RegistryOptions,
         timeouts: Timeouts,
         reporter: Reporter,
@@ -62,10 +64,10 @@ impl Http {
         let base = format!("{scheme}://{host}/v2/{repository}");
         let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
         let proxies = Proxies::from_env();
-        if let Ok(Some(proxy)) = proxies.of(&base) {
+        if let Ok(Some(proxy)) = proxies.for_url(&base) {
             info!(registry = host, proxy = proxy.name(), "goes through a proxy");
         }
-        let sent = SentSecrets::of(found.credentials.as_ref().map(|(credentials, _)| credentials));
+        let sent = SentSecrets::for_credentials(found.credentials.as_ref().map(|(credentials, _)| credentials));
         proxies.secrets().for_each(|secret| sent.add(secret));
         let server = Server {
             name: host.to_owned(),
@@ -78,7 +80,7 @@ impl Http {
             sent,
         };
         let certificates = match &options.tls_ca {
-            Some(path) => authorities(path)?,
+            Some(path) => read_certificates(path)?,
             None => Vec::new(),
         };
         if let Some(path) = &options.tls_ca {
@@ -96,9 +98,9 @@ impl Http {
         };
         let client = client.build()?;
         let realms = match (is_plain, is_loopback) {
-            (false, _) => Realms::Secure,
-            (true, true) => Realms::SecureOrLoopback,
-            (true, false) => Realms::Any,
+            (false, _) => AllowedRealms::Secure,
+            (true, true) => AllowedRealms::SecureOrLoopback,
+            (true, false) => AllowedRealms::Any,
         };
         let credentials = found.credentials.map(|(credentials, _)| credentials);
         Ok(Self {
@@ -111,64 +113,66 @@ impl Http {
         })
     }
 
-    /// Asks the registry for nothing but whether it would give something (distribution-spec,
-    /// "Determining Support").
+    /// Requests `/v2/`, to find out whether the registry accepts the credentials
+    /// (distribution-spec, "Determining Support").
     pub(super) async fn ping(&self) -> Result<(), RegistryError> {
-        let asked = self.asked();
+        let current_host = self.registry_host();
         let exchange = async {
-            let response = self.exchange("", &["*/*"], None, &asked).await?;
+            let response = self.exchange("", &["*/*"], None, &current_host).await?;
             let server = self.server.at(response.url());
             server.read_web_page(response).await.map_or(Ok(()), Err)
         };
-        self.in_time(&asked, exchange).await
+        self.with_timeout(&current_host, exchange).await
     }
 
-    /// Returns whether credentials were refused by the server that they were sent to.
+    /// Returns whether the server to which the credentials were sent has refused them.
     pub(super) fn is_refused(&self) -> bool {
         self.authorizer.is_refused()
     }
 
-    /// Whether the registry has asked for credentials, and got what it wanted.
+    /// Returns whether the registry sent a challenge, and accepted the answer to it.
     pub(super) fn was_challenged(&self) -> bool {
         self.authorizer.current().is_some()
     }
 
-    /// Gets a document, whole.
-    pub(super) async fn document(&self, path: &str, accept: &[&str]) -> Result<Answer, RegistryError> {
-        let asked = self.asked();
+    /// Fetches a whole document.
+    pub(super) async fn fetch_document(&self, path: &str, accept: &[&str]) -> Result<Document, RegistryError> {
+        let current_host = self.registry_host();
         let get = async {
-            let mut response = self.exchange(path, accept, None, &asked).await?;
+            let mut response = self.exchange(path, accept, None, &current_host).await?;
             let media_type = response.headers().get(CONTENT_TYPE);
             let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
             let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
             let server = self.server.at(response.url());
-            let body = server.document(&mut response, MAX_DOCUMENT_LEN).await?;
+            let body = server.read_document(&mut response, MAX_DOCUMENT_LEN).await?;
             match server.web_page(&body) {
                 Some(error) => Err(error),
-                None => Ok(Answer { body, media_type }),
+                None => Ok(Document { body, media_type }),
             }
         };
-        self.in_time(&asked, get).await
+        self.with_timeout(&current_host, get).await
     }
 
-    /// Gets a blob of `size` bytes from byte `from` on, or from the beginning if the server refuses
-    /// to begin there. Some refuse with a status that says something else, and would refuse for
-    /// ever.
-    pub(super) async fn blob(&self, digest: &Digest, from: u64, size: u64) -> Result<BlobAnswer, RegistryError> {
+    /// Requests a blob of `size` bytes from byte `from` on.
+    ///
+    /// If the server refuses the range, requests the blob from its start. Some servers refuse a
+    /// range with a status of another meaning, and would refuse every retry; so this follows every
+    /// status in [`RegistryError::is_refusal`].
+    pub(super) async fn fetch_blob(&self, digest: &Digest, from: u64, size: u64) -> Result<BlobAnswer, RegistryError> {
         let path = format!("blobs/{digest}");
-        let asked = self.asked();
+        let current_host = self.registry_host();
         let answer = |response: Response, start| {
             let server = self.server.at(response.url());
             BlobAnswer::new(response, server, start, size)
         };
         if from > 0 {
-            let exchange = self.exchange(&path, &["*/*"], Some(from), &asked);
-            match self.in_time(&asked, exchange).await {
+            let exchange = self.exchange(&path, &["*/*"], Some(from), &current_host);
+            match self.with_timeout(&current_host, exchange).await {
                 Ok(response) if response.status() == StatusCode::OK => {
                     info!(%digest, from, "the server knows no ranges, and sends the whole blob");
                     return Ok(answer(response, 0));
                 }
-                Ok(response) if starts_at(&response, from) => {
+                Ok(response) if is_part_from(&response, from) => {
                     let part = answer(response, from);
                     if !part.is_coded() {
                         return Ok(part);
@@ -179,33 +183,33 @@ impl Http {
             }
             info!(%digest, from, "the server refused the range, and is asked for the whole blob");
         }
-        let exchange = self.exchange(&path, &["*/*"], None, &asked);
-        Ok(answer(self.in_time(&asked, exchange).await?, 0))
+        let exchange = self.exchange(&path, &["*/*"], None, &current_host);
+        Ok(answer(self.with_timeout(&current_host, exchange).await?, 0))
     }
 
-    /// Hands a blob's bytes over as they come. A body that comes too slowly is given up.
+    /// Passes the bytes of a blob to `take` as they arrive. Fails if the body is too slow.
     pub(super) async fn stream(
         &self,
         answer: BlobAnswer,
         mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
         let server = answer.server().clone();
-        let asked = Asked::new(server.base.clone());
-        let stream = answer.stream(self.timeouts.slow, |bytes| {
-            asked.hear();
+        let current_host = CurrentHost::new(server.base.clone());
+        let stream = answer.stream(self.timeouts.per_64_kib, |bytes| {
+            current_host.record_activity();
             take(bytes)
         });
-        shown(
+        show_wait(
             &self.reporter,
             self.timeouts.notice,
-            &asked,
+            &current_host,
             || server.name.clone(),
             stream,
         )
         .await
     }
 
-    /// How long to wait after the first failure that may pass.
+    /// Returns the limits on waiting.
     pub(super) fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
@@ -214,11 +218,13 @@ impl Http {
         &self.reporter
     }
 
+    /// Returns the wait after the first transient error.
     pub(super) fn backoff(&self) -> Duration {
         self.timeouts.backoff
     }
 
-    /// Makes a request until it succeeds, or fails in a way that will not pass.
+    /// Repeats a request until it succeeds, fails with a permanent error, or has used up its
+    /// attempts.
     pub(super) async fn retry<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
         let mut retries = Retries::new(self.timeouts.backoff);
         loop {
@@ -229,178 +235,100 @@ impl Http {
         }
     }
 
-    /// The registry, until somebody else is asked.
-    fn asked(&self) -> Asked {
-        Asked::new(self.server.base.clone())
+    /// Returns a new [`CurrentHost`], which names the registry until another server is asked.
+    fn registry_host(&self) -> CurrentHost {
+        CurrentHost::new(self.server.base.clone())
     }
 
-    /// Bounds the time for a whole exchange, which a server could draw out byte by byte, and shows
+    /// Limits the time of a whole exchange, which a server could draw out byte by byte, and reports
     /// a long wait.
-    async fn in_time<T>(
+    async fn with_timeout<T>(
         &self,
-        asked: &Asked,
+        current_host: &CurrentHost,
         exchange: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
-        let host = || self.server.at(&asked.get()).name;
-        let shown = shown(&self.reporter, self.timeouts.notice, asked, host, exchange);
+        let host = || self.server.at(&current_host.url()).name;
+        let shown = show_wait(&self.reporter, self.timeouts.notice, current_host, host, exchange);
         let result = timeout(self.timeouts.document, shown).await;
-        result.unwrap_or_else(|_| Err(self.server.at(&asked.get()).timed_out()))
+        result.unwrap_or_else(|_| Err(self.server.at(&current_host.url()).timed_out()))
     }
 
-    /// Asks, answers the challenge if there is one, and asks again.
+    /// Sends a request, answers the registry's challenge, and turns a refusal into an error.
     async fn exchange(
         &self,
         path: &str,
         accept: &[&str],
         from: Option<u64>,
-        asked: &Asked,
+        current_host: &CurrentHost,
     ) -> Result<Response, RegistryError> {
         let url = format!("{}/{path}", self.server.base.as_str().trim_end_matches('/'));
         let url = Url::parse(&url).expect("tags and digests can stand in a URL");
-        let response = self.authorized(&url, accept, from, asked).await?;
+        let response = self.send_authorized(&url, accept, from, current_host).await?;
         let server = self.server.at(response.url());
-        let has_names = self.has_names();
+        let has_repository = self.has_repository();
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            // Where all that is asked of the registry is sent on, it is another host that knows
-            // what there is.
-            StatusCode::NOT_FOUND if has_names && (server.referrer.is_none() || path.starts_with("manifests/")) => {
-                let problem = server.problem(response).await;
+            // A registry that redirects its manifests leaves them to another host, whose 404 counts
+            // as the registry's.
+            StatusCode::NOT_FOUND
+                if has_repository && (server.referrer.is_none() || path.starts_with("manifests/")) =>
+            {
+                let problem = server.read_problem(response).await;
                 Err(server.not_found(&self.server.repository, path, problem))
             }
-            // What another host says otherwise is no word about what the registry has, and whom it
-            // gives it.
-            _ if server.referrer.is_some() => Err(server.refusal(response).await),
+            // Any other refusal of another host tells nothing about the image or the credentials.
+            _ if server.referrer.is_some() => Err(server.status_error(response).await),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let problem = server.problem(response).await;
+                let problem = server.read_problem(response).await;
                 Err(server.unauthorized(problem))
             }
-            _ => Err(server.refusal(response).await),
+            _ => Err(server.status_error(response).await),
         }
     }
 
-    /// Asks, and asks again with authorization if the registry wants some.
-    async fn authorized(
-        &self,
-        url: &Url,
-        accept: &[&str],
-        from: Option<u64>,
-        asked: &Asked,
-    ) -> Result<Response, RegistryError> {
-        let mut used = self.authorizer.current();
-        let mut response = self.follow(url, accept, from, used.clone(), asked).await?;
-        // Some registries want other scopes than the repository's own, and say so to a token with
-        // that one.
-        for other_scopes in [false, true] {
-            let Some(challenge) = self.challenge(&response, used.is_some(), asked).await? else {
-                break;
-            };
-            if other_scopes && !self.authorizer.has_other_scopes(&challenge) {
-                break;
-            }
-            let answer = self.authorizer.answer(&challenge, used.as_ref(), other_scopes, asked);
-            match answer.await {
-                Ok(authorization) => {
-                    used = Some(authorization);
-                    response = self.follow(url, accept, from, used.clone(), asked).await?;
-                }
-                // A public image needs no token, even if the one that there was has expired and
-                // there is no other.
-                Err(error) if used.is_some() => {
-                    response = self.follow(url, accept, from, None, asked).await?;
-                    if response.status() == StatusCode::UNAUTHORIZED {
-                        return Err(error);
-                    }
-                    self.authorizer.forget();
-                    used = None;
-                    break;
-                }
-                // Nobody asked for credentials but `/v2/`, and there are none.
-                Err(RegistryError::Unauthorized { credentials: None, .. })
-                    if response.status() != StatusCode::UNAUTHORIZED =>
-                {
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if used.is_some() && response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response) {
-            self.authorizer.refuse();
-        }
-        Ok(response)
-    }
-
-    /// Returns the challenge that has to be answered before the request is made again, if there is
-    /// one. Registries that refuse without a challenge, or deny what they have, mostly have one at
-    /// `/v2/`, where other clients ask first.
-    async fn challenge(
-        &self,
-        response: &Response,
-        was_authorized: bool,
-        asked: &Asked,
-    ) -> Result<Option<Challenge>, RegistryError> {
-        // A challenge from where a redirect leads is not the registry's, and must not get its
-        // credentials.
-        if !self.is_own(response) {
-            return Ok(None);
-        }
-        let own = match response.status() {
-            StatusCode::UNAUTHORIZED => Some(Challenge::find(response.headers())),
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if !was_authorized && self.has_names() => None,
-            _ => return Ok(None),
-        };
-        if own.as_ref().is_some_and(Challenge::is_supported) || !self.has_names() {
-            return Ok(own);
-        }
-        let root = self.root_challenge.get_or_try_init(async || {
-            let url = self.server.base.join("/v2/").expect("a path can stand in a URL");
-            let response = self.follow(&url, &["*/*"], None, None, asked).await?;
-            let is_challenged = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response);
-            let challenge = is_challenged.then(|| Challenge::find(response.headers()));
-            Ok(challenge.filter(Challenge::is_supported))
-        });
-        Ok(root.await?.clone().or(own))
-    }
-
-    /// Returns whether the registry itself answered.
-    fn is_own(&self, response: &Response) -> bool {
+    /// Returns whether a response is from the registry itself, and not from a host that it
+    /// redirected to.
+    fn is_from_registry(&self, response: &Response) -> bool {
         response.url().origin() == self.server.base.origin()
     }
 
-    /// Returns whether this is about a repository, and not about the registry as such.
-    fn has_names(&self) -> bool {
+    /// Returns whether the client is for a repository, and not for a registry without one.
+    fn has_repository(&self) -> bool {
         !self.server.repository.is_empty()
     }
 
-    /// Asks, and follows redirects: without the authorization once they have led elsewhere, and
-    /// never from TLS to plain HTTP.
-    async fn follow(
+    /// Sends a request and follows its redirects. Drops the authorization at the first redirect to
+    /// another origin. See [`redirect`] for the redirects that are followed.
+    async fn send_following_redirects(
         &self,
         url: &Url,
         accept: &[&str],
         from: Option<u64>,
         mut authorization: Option<HeaderValue>,
-        asked: &Asked,
+        current_host: &CurrentHost,
     ) -> Result<Response, RegistryError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            asked.set(&url);
+            current_host.set(&url);
             authorization = authorization.filter(|_| url.origin() == self.server.base.origin());
             let response = self.send(url.clone(), accept, from, authorization.clone()).await?;
-            let next = redirect::next(&response);
-            url = match next.map_err(|why| self.server.at(&url).redirects(why))? {
+            let next = redirect::location(&response);
+            url = match next.map_err(|why| self.server.at(&url).redirect_error(why))? {
                 Some(next) => {
-                    let (from, to) = (self.server.shown_url(&url), self.server.shown_url(&next));
+                    let (from, to) = (self.server.redacted_url(&url), self.server.redacted_url(&next));
                     debug!(%from, %to, status = response.status().as_u16(), "redirected");
                     next
                 }
                 None => return Ok(response),
             };
         }
-        Err(self.server.redirects(Redirects::TooMany { max: MAX_REDIRECTS }))
+        Err(self
+            .server
+            .redirect_error(RedirectError::TooMany { max: MAX_REDIRECTS }))
     }
 
+    /// Sends one request, without following redirects.
     async fn send(
         &self,
         url: Url,
@@ -422,9 +350,8 @@ impl Http {
     }
 }
 
-/// Returns whether an answer is a part of a blob that begins where it was asked to (RFC 9110,
-/// 14.4).
-fn starts_at(response: &Response, from: u64) -> bool {
+/// Returns whether a response is a part of a blob that starts at byte `from` (RFC 9110, 14.4).
+fn is_part_from(response: &Response, from: u64) -> bool {
     let range = response
         .headers()
         .get(CONTENT_RANGE)

@@ -1,32 +1,34 @@
-//! Asking a registry whether it accepts credentials, before they are kept.
+//! Check of credentials at a registry, before a login saves them.
 
 use super::client::Timeouts;
 use super::http::Http;
 use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions};
-use crate::auth::{Found, LoginTarget, Means, Secret};
+use crate::auth::{AuthMethod, FoundCredentials, LoginTarget, Secret};
 use crate::progress::Reporter;
 use crate::{Event, ImageError};
 use layer::cancel::Cancel;
 use layer::events::Events;
 
-/// What a registry says of a user and a password.
+/// Verdict of a registry on a user and a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginCheck {
-    /// It accepts them.
+    /// The registry accepted them.
     Accepted,
-    /// It asked for none, so that nobody knows what it would say of them; it may want some for one image and not for another.
+    /// The registry did not ask for credentials, so they were not checked. It may still ask for
+    /// them for some images.
     NotAsked,
 }
 
-/// Asks the registry whether it accepts a user and a password. They are sent only if it asks for some.
-/// Waits are reported.
+/// Checks whether a registry accepts a user and a password. They are sent only if the registry asks
+/// for credentials. Waits are reported as events.
 ///
 /// # Errors
 ///
-/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry;
-/// [`ImageError::Cancelled`] once it is cancelled.
+/// [`RegistryError::LoginRefused`] if the registry refuses the credentials;
+/// [`RegistryError::LoginUndecided`] if it refuses the login before it got them; the other errors
+/// of a registry; [`ImageError::Cancelled`].
 pub fn check_login(
     target: &LoginTarget,
     user: &str,
@@ -35,8 +37,8 @@ pub fn check_login(
     events: &Events<Event>,
     cancel: &Cancel,
 ) -> Result<LoginCheck, ImageError> {
-    let found = Found {
-        credentials: Some((Means::basic(user, password), "".into())),
+    let found = FoundCredentials {
+        credentials: Some((AuthMethod::basic(user, password), "".into())),
         helper: None,
     };
     let http = Http::new(
@@ -55,7 +57,7 @@ pub fn check_login(
     })?;
     match result {
         Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
-            // Nobody has said anything of a password that was not sent.
+            // Only a server that got the credentials can have refused them.
             Err(if http.is_refused() {
                 RegistryError::LoginRefused { registry, problem }.into()
             } else {

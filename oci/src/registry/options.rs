@@ -1,40 +1,41 @@
-//! How to speak to registries.
+//! Options for access to registries.
 
 use std::path::PathBuf;
 
 use tracing::debug;
 
-use crate::auth::{AuthError, AuthFiles, Credentials, Found};
+use crate::auth::{AuthError, AuthFiles, Credentials, FoundCredentials};
 use crate::credential_helper::CredentialHelper;
 use crate::reference::RegistryReference;
 
-/// How to speak to registries: with which credentials, and how they prove who they are.
+/// Options for access to registries: credentials, certificates and plain HTTP.
 ///
-/// The default has no credentials and trusts the certificates of the system.
+/// The default has no credentials, and trusts the certificates of the system.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RegistryOptions {
-    /// Credentials for the registry of the reference, in place of those in files.
+    /// Credentials for the registry of the reference. Files are then not read.
     pub credentials: Option<Credentials>,
-    /// Where credentials are.
+    /// Files in which credentials are looked up.
     pub auth_files: AuthFiles,
-    /// A PEM file with certificates that are trusted besides those of the system: of authorities,
-    /// or of registries themselves.
+    /// A PEM file with certificates, of authorities or of registries themselves, that are trusted
+    /// in addition to those of the system.
     pub tls_ca: Option<PathBuf>,
-    /// Whether any certificate is accepted, so that anyone between may read and change what is sent, credentials
-    /// included.
+    /// Set to accept any certificate. Anyone on the network path can then read and change the
+    /// traffic, including credentials.
     pub accept_any_certificate: bool,
-    /// Whether registries are spoken to in plain HTTP. Without a word, those on this machine are, unless something is
-    /// said of certificates.
+    /// Set to `true` to use plain HTTP, or to `false` to use TLS. With `None`, plain HTTP is used
+    /// for a registry on this machine, unless `tls_ca` or `accept_any_certificate` is set, and TLS
+    /// for all others.
     pub plain_http: Option<bool>,
 }
 
 impl RegistryOptions {
-    /// Finds the credentials for a repository.
-    pub(super) fn find_credentials(&self, image: &RegistryReference) -> Result<Found, AuthError> {
+    /// Looks up the credentials for a repository.
+    pub(super) fn find_credentials(&self, image: &RegistryReference) -> Result<FoundCredentials, AuthError> {
         let found = match &self.credentials {
-            Some(credentials) => Ok(Found {
-                credentials: Some((credentials.means().clone(), PathBuf::new())),
+            Some(credentials) => Ok(FoundCredentials {
+                credentials: Some((credentials.method().clone(), PathBuf::new())),
                 helper: None,
             }),
             None => self.auth_files.find(image),
@@ -51,7 +52,7 @@ impl RegistryOptions {
         Ok(found)
     }
 
-    /// Whether a registry is spoken to in plain HTTP.
+    /// Returns whether plain HTTP is used for a registry.
     pub(super) fn is_plain(&self, is_loopback: bool) -> bool {
         let wants_tls = self.tls_ca.is_some() || self.accept_any_certificate;
         self.plain_http.unwrap_or(is_loopback && !wants_tls)

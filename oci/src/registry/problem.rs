@@ -1,22 +1,22 @@
-//! The words of a server that refuses, whatever form they have.
+//! Messages in error responses, in every form that servers send.
 
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
-/// Limit on what is read of an error page in bytes.
+/// Limit on the bytes of an error page that are read.
 const MAX_PAGE_LEN: usize = 64 << 10;
 
-/// Objects and lists that are looked into, one in another.
+/// Limit on the depth of nested JSON objects and arrays that are searched.
 const MAX_DEPTH: usize = 4;
 
-/// Keys of objects and lists that hold the words, beside the `errors` of distribution-spec ("Error
-/// codes").
-const CONTAINERS: [&str; 4] = ["error", "detail", "details", "message"];
+/// Keys of JSON objects and arrays that contain the message, besides `errors` of distribution-spec
+/// ("Error codes").
+const CONTAINER_KEYS: [&str; 4] = ["error", "detail", "details", "message"];
 
-/// Keys of the words themselves, the most telling ones first: those of distribution-spec, of OAuth
-/// 2 (RFC 6749, 5.2), of problem details (RFC 9457), and some that registries made up.
-const WORDS: [&str; 8] = [
+/// Keys of the message itself, the most helpful ones first: those of distribution-spec, OAuth 2
+/// (RFC 6749, 5.2) and problem details (RFC 9457), and some that only registries use.
+const MESSAGE_KEYS: [&str; 8] = [
     "message",
     "error_description",
     "details",
@@ -27,15 +27,15 @@ const WORDS: [&str; 8] = [
     "error",
 ];
 
-/// The body of an answer that refuses.
+/// Body of an error response.
 pub(super) struct ErrorPage {
-    /// Beginning of it.
+    /// Beginning of the body.
     pub(super) body: Vec<u8>,
     is_plain_text: bool,
 }
 
 impl ErrorPage {
-    /// Reads as much of a body as matters; what cannot be read is missing.
+    /// Reads the beginning of a body. After an error, the page has only the bytes that arrived.
     pub(super) async fn read(mut response: Response) -> Self {
         let media_type = response.headers().get(CONTENT_TYPE);
         let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -50,24 +50,24 @@ impl ErrorPage {
         Self { body, is_plain_text }
     }
 
-    /// Returns what the page says for people: a message in JSON, the title of a web page, or the
-    /// first line of a text. Empty if it says nothing.
+    /// Returns the message of the page: one in JSON, the title of a web page, or the first line of
+    /// a text. Empty without a message.
     pub(super) fn message(&self) -> String {
         message(&self.body, self.is_plain_text)
     }
 
-    /// Returns whether the page holds a text.
+    /// Returns whether the page contains a text.
     pub(super) fn contains(&self, text: &str) -> bool {
         String::from_utf8_lossy(&self.body).contains(text)
     }
 }
 
-/// Returns what the body of a refusal says for people.
+/// Returns the message in the body of an error response.
 pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     if let Ok(json) = serde_json::from_str::<Value>(text) {
-        return words(&json, 0).unwrap_or_default().to_owned();
+        return find_message(&json, 0).unwrap_or_default().to_owned();
     }
     match web_page(body) {
         Some(title) if title.is_empty() => "a web page without a title".to_owned(),
@@ -77,18 +77,18 @@ pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
     }
 }
 
-/// Returns the first words in a JSON value.
-fn words(value: &Value, depth: usize) -> Option<&str> {
+/// Returns the first message in a JSON value.
+fn find_message(value: &Value, depth: usize) -> Option<&str> {
     match value {
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()),
         _ if depth == MAX_DEPTH => None,
-        Value::Array(values) => values.iter().find_map(|value| words(value, depth + 1)),
-        Value::Object(object) => in_object(object, depth),
+        Value::Array(values) => values.iter().find_map(|value| find_message(value, depth + 1)),
+        Value::Object(object) => find_in_object(object, depth),
         _ => None,
     }
 }
 
-fn in_object(object: &Map<String, Value>, depth: usize) -> Option<&str> {
+fn find_in_object(object: &Map<String, Value>, depth: usize) -> Option<&str> {
     let get = |wanted: &str| {
         let mut entries = object.iter();
         let found = entries.find(|(key, value)| key.eq_ignore_ascii_case(wanted) && !value.is_null());
@@ -97,16 +97,16 @@ fn in_object(object: &Map<String, Value>, depth: usize) -> Option<&str> {
     let text = |key: &str| {
         get(key)
             .filter(|value| value.is_string())
-            .and_then(|value| words(value, depth))
+            .and_then(|value| find_message(value, depth))
     };
     let nested = |key: &str| {
         get(key)
             .filter(|value| !value.is_string())
-            .and_then(|value| words(value, depth + 1))
+            .and_then(|value| find_message(value, depth + 1))
     };
     nested("errors")
-        .or_else(|| WORDS.iter().find_map(|key| text(key)))
-        .or_else(|| CONTAINERS.iter().find_map(|key| nested(key)))
+        .or_else(|| MESSAGE_KEYS.iter().find_map(|key| text(key)))
+        .or_else(|| CONTAINER_KEYS.iter().find_map(|key| nested(key)))
         .or_else(|| text("code"))
 }
 
@@ -115,7 +115,7 @@ pub(super) fn web_page(body: &[u8]) -> Option<String> {
     let beginning = &body[..body.len().min(MAX_PAGE_LEN)];
     let text = String::from_utf8_lossy(beginning);
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    // Letters of ASCII alone, so that positions are those of the text.
+    // Changes only ASCII letters, so that positions are the same as in `text`.
     let lower = text.to_ascii_lowercase();
     if !lower.starts_with('<') || !(lower.contains("<html") || lower.starts_with("<!doctype html")) {
         return None;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_in_every_form_of_json() {
+    fn messages_in_every_form_of_json() {
         for json in [
             r#"{"errors": [{"code": "DENIED", "message": "no access"}]}"#,
             r#"{"errors": [{"code": "DENIED", "message": "", "detail": "no access"}]}"#,

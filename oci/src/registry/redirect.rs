@@ -1,37 +1,41 @@
-//! Where an answer sends who asked (RFC 9110, 15.4).
+//! Redirects (RFC 9110, 15.4): which of them are followed.
+//!
+//! They are followed here and not by `reqwest`, for three reasons. The authorization is sent only
+//! within the registry's origin. TLS never leads to plain HTTP. And an error names the host that it
+//! comes from, which is often not the registry.
 
 use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 
-/// How many redirects are followed.
+/// Limit on the redirects that a request follows.
 pub(super) const MAX_REDIRECTS: usize = 10;
 
-/// Why a redirect is not followed.
+/// Reason why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Redirects {
-    /// One leads to another without end.
+pub enum RedirectError {
+    /// A request led to more redirects than the limit.
     #[error("more than {max} redirects")]
     TooMany {
-        /// How many there may be.
+        /// The limit.
         max: usize,
     },
-    /// From TLS to plain HTTP, or to what is neither.
+    /// The redirect leads from TLS to plain HTTP, or to a scheme other than HTTP.
     #[error("a redirect to {scheme}, which is not secure")]
     Insecure {
-        /// How to speak there.
+        /// The scheme of the target.
         scheme: String,
     },
-    /// To another server, which must not get the identity token that the request holds.
+    /// The redirect leads to another server, which must not get the identity token in the request.
     #[error("a redirect to another server, which must not get the identity token")]
     OtherOrigin,
-    /// It does not say where to.
+    /// The redirect has no `Location`, or one that is not a URL.
     #[error("a redirect without a usable Location")]
     NoLocation,
 }
 
-/// Where to ask in place of the server that has answered, if it says so.
-pub(super) fn next(response: &Response) -> Result<Option<Url>, Redirects> {
+/// Returns the URL that a response redirects to; `None` if it is not a redirect.
+pub(super) fn location(response: &Response) -> Result<Option<Url>, RedirectError> {
     match response.status() {
         StatusCode::MOVED_PERMANENTLY
         | StatusCode::FOUND
@@ -41,28 +45,28 @@ pub(super) fn next(response: &Response) -> Result<Option<Url>, Redirects> {
         _ => return Ok(None),
     }
     let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
-    // Some send what they should have escaped.
+    // Some servers send characters in UTF-8 that they should have escaped.
     let location = location.and_then(|location| str::from_utf8(location).ok());
     location
-        .ok_or(Redirects::NoLocation)
-        .and_then(|location| target(response.url(), location))
+        .ok_or(RedirectError::NoLocation)
+        .and_then(|location| resolve(response.url(), location))
         .map(Some)
 }
 
-/// What a `Location` means in an answer from `from`.
-fn target(from: &Url, location: &str) -> Result<Url, Redirects> {
-    let mut next = from.join(location).map_err(|_| Redirects::NoLocation)?;
+/// Resolves a `Location` in a response from `from`. Removes a user and a password from it.
+fn resolve(from: &Url, location: &str) -> Result<Url, RedirectError> {
+    let mut next = from.join(location).map_err(|_| RedirectError::NoLocation)?;
     match (from.scheme(), next.scheme()) {
         (_, "https") | ("http", "http") => {}
         (_, scheme) => {
-            return Err(Redirects::Insecure {
+            return Err(RedirectError::Insecure {
                 scheme: scheme.to_owned(),
             });
         }
     }
-    // They would become credentials that nobody gave.
+    // They would be sent as credentials that the user never gave.
     if next.set_username("").is_err() || next.set_password(None).is_err() {
-        return Err(Redirects::NoLocation);
+        return Err(RedirectError::NoLocation);
     }
     Ok(next)
 }
@@ -72,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirects_lead_anywhere_but_to_where_less_is_secure() {
-        let target = |from: &str, location: &str| target(&Url::parse(from).unwrap(), location).map(String::from);
+    fn redirects_to_less_secure_schemes_are_refused() {
+        let resolve = |from: &str, location: &str| resolve(&Url::parse(from).unwrap(), location).map(String::from);
         for (from, location, to) in [
             (
                 "https://r.example/v2/a/blobs/x",
@@ -98,7 +102,7 @@ mod tests {
                 "https://cdn.example/b",
             ),
         ] {
-            assert_eq!(target(from, location).unwrap(), to, "{from} {location}");
+            assert_eq!(resolve(from, location).unwrap(), to, "{from} {location}");
         }
         for (location, scheme) in [
             ("http://r.example/v2/a", "http"),
@@ -108,10 +112,13 @@ mod tests {
         ] {
             let scheme = scheme.to_owned();
             assert_eq!(
-                target("https://r.example:5000/", location),
-                Err(Redirects::Insecure { scheme })
+                resolve("https://r.example:5000/", location),
+                Err(RedirectError::Insecure { scheme })
             );
         }
-        assert_eq!(target("https://r.example/", "https://"), Err(Redirects::NoLocation));
+        assert_eq!(
+            resolve("https://r.example/", "https://"),
+            Err(RedirectError::NoLocation)
+        );
     }
 }

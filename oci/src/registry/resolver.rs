@@ -1,4 +1,4 @@
-//! Addresses of hosts, as the system knows them.
+//! Resolution of host names by the system.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -7,8 +7,8 @@ use std::thread;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
-/// Asks the system on a thread for each name. Reqwest's own resolver panics, or waits without end,
-/// where there is no thread.
+/// Resolver that asks the system, on a new thread for each name. If no thread can be started, it
+/// fails, whereas reqwest's own resolver panics or waits for ever.
 #[derive(Clone, Copy)]
 pub(super) struct SystemResolver;
 
@@ -18,7 +18,7 @@ impl Resolve for SystemResolver {
             let (sender, receiver) = oneshot::channel();
             let thread = thread::Builder::new().name("resolver".to_owned());
             let started = thread.spawn(move || {
-                // The port is that of the request. Nobody listens any more if it took too long.
+                // The request sets the port. The receiver is gone if the request has timed out.
                 let _ = sender.send((name.as_str(), 0).to_socket_addrs());
             });
             started.map_err(|error| {

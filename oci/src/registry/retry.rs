@@ -1,4 +1,4 @@
-//! Waits for servers: when to ask again, and what is shown of it.
+//! Waits for servers: the back-off before another attempt, and reports of long waits.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
@@ -8,28 +8,29 @@ use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::RegistryError;
-use super::events::whole;
-use super::server::Asked;
+use super::events::with_causes;
+use super::server::CurrentHost;
 use crate::progress::{Reporter, WaitReason};
 
-/// How often a request is made that fails in a way that may pass.
+/// Attempts at a request that fails with transient errors.
 const ATTEMPTS: u32 = 5;
 
-/// The longest wait that a registry may ask for and get; a longer one is left to the caller.
+/// Longest `Retry-After` that is waited for. A longer one ends the attempts, and is left to the
+/// caller.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// A shorter wait before an attempt is not shown.
+/// Shortest wait before an attempt that is reported.
 const MIN_SHOWN: Duration = Duration::from_secs(1);
 
-/// Counts attempts.
+/// Count of attempts at a request, and the back-off before the next one.
 pub(super) struct Retries {
     left: u32,
     backoff: Duration,
 }
 
 impl Retries {
-    /// Begins to count. `backoff` is the wait after the first failure, give or take a half; each
-    /// later one is twice as long.
+    /// Starts the count. `backoff` is the wait after the first failure, plus or minus a random half
+    /// of it. It doubles after each failure.
     pub(super) fn new(backoff: Duration) -> Self {
         Self {
             left: ATTEMPTS - 1,
@@ -37,7 +38,7 @@ impl Retries {
         }
     }
 
-    /// How long to wait after this failure, if there should be another attempt.
+    /// Returns the wait before the next attempt; `None` if there is no other attempt.
     pub(super) fn wait_after(&mut self, error: &RegistryError) -> Option<Duration> {
         if !error.is_transient() {
             return None;
@@ -52,14 +53,15 @@ impl Retries {
         }
     }
 
-    /// Waits after this failure, and returns whether there should be another attempt.
+    /// Waits before the next attempt, and reports a long wait. Returns `false` at once if there is
+    /// no other attempt.
     pub(super) async fn pause(&mut self, error: &RegistryError, reporter: &Reporter) -> bool {
         let Some(wait) = self.wait_after(error) else {
             return false;
         };
         info!(
             host = error.host(),
-            why = whole(error),
+            why = with_causes(error),
             wait_ms = wait.as_millis(),
             attempt = ATTEMPTS - self.left,
             of = ATTEMPTS,
@@ -77,11 +79,11 @@ impl Retries {
     }
 }
 
-/// Waits for an answer, and shows that once nothing has come for this time.
-pub(super) async fn shown<T>(
+/// Waits for `answer`, and reports the wait once nothing has arrived for the time `after`.
+pub(super) async fn show_wait<T>(
     reporter: &Reporter,
     after: Duration,
-    asked: &Asked,
+    current_host: &CurrentHost,
     host: impl Fn() -> String,
     answer: impl Future<Output = T>,
 ) -> T {
@@ -91,8 +93,8 @@ pub(super) async fn shown<T>(
         if let Ok(answer) = timeout(after, &mut answer).await {
             return answer;
         }
-        let since = asked.since();
-        // Another server may be asked by now, or this one have sent something.
+        let since = current_host.last_activity();
+        // The report ends when another server is asked, or when bytes arrive.
         shown = shown.filter(|(known, _)| *known == since);
         if shown.is_none() && since.elapsed() >= after {
             let host = host();
@@ -101,7 +103,7 @@ pub(super) async fn shown<T>(
     }
 }
 
-/// From 0 to 1, another one each time, so that many clients do not come back at once. Nothing of an
+/// Returns a random number from 0 to 1, so that many clients do not retry at the same moment. No
 /// image depends on it.
 fn jitter() -> f64 {
     let bits = u16::try_from(RandomState::new().hash_one(()) >> 48).expect("16 of 64 bits remain");
@@ -117,7 +119,7 @@ mod tests {
 
     const FIRST_BACKOFF: Duration = Duration::from_millis(400);
 
-    fn busy(retry_after: Option<u64>) -> RegistryError {
+    fn too_many_requests(retry_after: Option<u64>) -> RegistryError {
         RegistryError::TooManyRequests {
             registry: "localhost".to_owned(),
             retry_after: retry_after.map(Duration::from_secs),
@@ -126,44 +128,54 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_and_end() {
+    fn backoff_doubles_until_the_attempts_end() {
         let mut retries = Retries::new(FIRST_BACKOFF);
-        let waits: Vec<_> = std::iter::from_fn(|| retries.wait_after(&busy(None))).collect();
+        let waits: Vec<_> = std::iter::from_fn(|| retries.wait_after(&too_many_requests(None))).collect();
         assert_eq!(waits.len(), 4);
         for (nr, wait) in waits.iter().enumerate() {
             let backoff = FIRST_BACKOFF * (1 << nr);
             assert!(*wait >= backoff / 2 && *wait <= backoff * 3 / 2, "{nr}: {wait:?}");
         }
         let waits: Vec<_> = (0..20)
-            .map(|_| Retries::new(FIRST_BACKOFF).wait_after(&busy(None)))
+            .map(|_| Retries::new(FIRST_BACKOFF).wait_after(&too_many_requests(None)))
             .collect();
         assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
     }
 
     #[test]
-    fn a_registry_says_how_long_to_wait_within_bounds() {
-        let wait = Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(60))).unwrap();
+    fn retry_after_is_respected_within_its_limit() {
+        let wait = Retries::new(FIRST_BACKOFF)
+            .wait_after(&too_many_requests(Some(60)))
+            .unwrap();
         assert!(
             wait >= Duration::from_mins(1) && wait < Duration::from_secs(61),
             "{wait:?}"
         );
-        assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(61))), None);
+        assert_eq!(
+            Retries::new(FIRST_BACKOFF).wait_after(&too_many_requests(Some(61))),
+            None
+        );
     }
 
     #[test]
-    fn a_pause_says_who_is_asked_when_and_in_which_attempt() {
+    fn pause_reports_host_time_and_attempt() {
         let reporter = Reporter::default();
         let progress = reporter.progress();
         let runtime = Runtime::new(0).unwrap();
         let watch = async |mut retries: Retries, error: RegistryError| {
             let mut pause = pin!(retries.pause(&error, &reporter));
-            assert!(timeout(Duration::ZERO, &mut pause).await.is_err(), "it waits");
+            assert!(
+                timeout(Duration::ZERO, &mut pause).await.is_err(),
+                "the pause has not ended"
+            );
             progress.waits()
         };
         let before = Instant::now();
         let mut retries = Retries::new(FIRST_BACKOFF);
-        retries.wait_after(&busy(None)).unwrap();
-        let waits = runtime.block_on(async || watch(retries, busy(Some(30))).await).unwrap();
+        retries.wait_after(&too_many_requests(None)).unwrap();
+        let waits = runtime
+            .block_on(async || watch(retries, too_many_requests(Some(30))).await)
+            .unwrap();
         let WaitReason::Attempt {
             host,
             at,
@@ -179,37 +191,39 @@ mod tests {
             wait >= Duration::from_secs(30) && wait < Duration::from_secs(32),
             "{wait:?}"
         );
-        assert!(progress.waits().is_empty(), "it has ended");
+        assert!(progress.waits().is_empty(), "the pause has ended");
         let retries = Retries::new(FIRST_BACKOFF);
-        let waits = runtime.block_on(async || watch(retries, busy(None)).await).unwrap();
+        let waits = runtime
+            .block_on(async || watch(retries, too_many_requests(None)).await)
+            .unwrap();
         assert!(waits.is_empty(), "{waits:?}");
     }
 
     #[test]
-    fn an_answer_is_waited_for_visibly_once_that_takes_long() {
+    fn long_wait_for_an_answer_is_reported() {
         const AFTER: Duration = Duration::from_millis(20);
         let reporter = Reporter::default();
         let progress = reporter.progress();
-        let asked = Asked::new(Url::parse("https://r.example").unwrap());
+        let current_host = CurrentHost::new(Url::parse("https://r.example").unwrap());
         let host = || "r.example".to_owned();
         let answer = async {
             assert!(progress.waits().is_empty());
             sleep(AFTER * 3).await;
             let waits = progress.waits();
-            let (host, since) = (host(), asked.since());
+            let (host, since) = (host(), current_host.last_activity());
             assert_eq!(waits[0].reason(), &WaitReason::Answer { host, since });
-            asked.hear();
+            current_host.record_activity();
             sleep(AFTER * 3).await;
             assert_ne!(progress.waits(), waits);
             7
         };
-        let shown = async || shown(&reporter, AFTER, &asked, host, answer).await;
+        let shown = async || show_wait(&reporter, AFTER, &current_host, host, answer).await;
         assert_eq!(Runtime::new(0).unwrap().block_on(shown).unwrap(), 7);
         assert!(progress.waits().is_empty());
     }
 
     #[test]
-    fn what_will_not_pass_is_not_tried_again() {
+    fn permanent_error_is_not_retried() {
         let error = RegistryError::NoToken { realm: "x".to_owned() };
         assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&error), None);
     }

@@ -1,7 +1,8 @@
-//! The threads that requests run on.
+//! Threads for requests.
 //!
-//! Tokio's own thread pool panics where the system has no thread left (`ulimit -u`, `pids.max`). So
-//! each thread here is made with an error to see, and drives a runtime of its own.
+//! Tokio's own thread pool panics if the system refuses to start a thread (`ulimit -u`,
+//! `pids.max`). So each thread is started here, where that is an error, and drives a runtime of its
+//! own.
 
 use std::future::Future;
 use std::io;
@@ -15,42 +16,43 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::RegistryError;
 
-/// Threads for requests. They can be waited for and dropped inside of an asynchronous runtime too.
+/// Threads for requests: one for requests that the caller waits for, and workers for downloads.
+/// They can be used and dropped within an asynchronous runtime of the caller.
 pub(super) struct Runtime {
-    main: Driver,
+    requests: RuntimeThread,
     workers: Arc<Workers>,
 }
 
-/// A thread that drives a runtime until this is dropped.
-struct Driver {
+/// A thread that drives a runtime. Dropping it ends the thread.
+struct RuntimeThread {
     handle: Handle,
     _stop: oneshot::Sender<()>,
 }
 
-/// Threads that each do one task at a time, and may block.
+/// Worker threads. Each runs one task at a time, which may block it.
 struct Workers {
     max: usize,
-    drivers: Mutex<Vec<Driver>>,
+    threads: Mutex<Vec<RuntimeThread>>,
     idle: Mutex<Vec<Handle>>,
-    /// Length of `idle`.
+    /// Permits equal to the length of `idle`.
     idle_count: Semaphore,
-    /// Set once the thread of other requests is among the workers.
+    /// Set once the thread of requests serves as the only worker.
     fallback: Mutex<bool>,
 }
 
-/// A worker that has a task.
+/// A worker with a task. Dropping it makes the worker idle.
 struct Worker {
     handle: Handle,
     workers: Arc<Workers>,
 }
 
-impl Driver {
+impl RuntimeThread {
     fn new(name: String) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         thread::Builder::new().name(name).spawn(move || {
-            // An error is that the sender was dropped.
+            // Ends with an error when the sender is dropped.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
@@ -59,36 +61,36 @@ impl Driver {
 }
 
 impl Workers {
-    /// Makes as many threads as there are tasks, where possible.
-    fn prepare(&self, task_count: usize, main: &Handle) {
-        let mut drivers = lock(&self.drivers);
-        while drivers.len() < self.max.min(task_count) {
-            // With fewer threads it takes longer, and with none too.
-            let Ok(driver) = Driver::new(format!("download-{}", drivers.len() + 1)) else {
+    /// Starts a thread for each task, up to the limit and where possible.
+    fn start_threads(&self, task_count: usize, requests: &Handle) {
+        let mut threads = lock(&self.threads);
+        while threads.len() < self.max.min(task_count) {
+            // Tasks also run on fewer threads, or on none: then they share the thread of requests.
+            let Ok(thread) = RuntimeThread::new(format!("download-{}", threads.len() + 1)) else {
                 break;
             };
-            self.put(driver.handle.clone());
-            drivers.push(driver);
+            self.add_idle(thread.handle.clone());
+            threads.push(thread);
         }
-        if drivers.is_empty() && !mem::replace(&mut *lock(&self.fallback), true) {
-            self.put(main.clone());
+        if threads.is_empty() && !mem::replace(&mut *lock(&self.fallback), true) {
+            self.add_idle(requests.clone());
         }
     }
 
     /// Waits for an idle worker.
-    async fn next(workers: &Arc<Self>) -> Worker {
-        // Never closed; each permit stands for a handle.
+    async fn wait_idle(workers: &Arc<Self>) -> Worker {
+        // The semaphore is never closed. Each permit stands for a handle in `idle`.
         if let Ok(permit) = workers.idle_count.acquire().await {
             permit.forget();
         }
         let handle = lock(&workers.idle).pop();
         Worker {
-            handle: handle.expect("there are as many as permits"),
+            handle: handle.expect("each permit stands for a handle"),
             workers: Arc::clone(workers),
         }
     }
 
-    fn put(&self, idle: Handle) {
+    fn add_idle(&self, idle: Handle) {
         lock(&self.idle).push(idle);
         self.idle_count.add_permits(1);
     }
@@ -96,14 +98,15 @@ impl Workers {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.workers.put(self.handle.clone());
+        self.workers.add_idle(self.handle.clone());
     }
 }
 
 impl Drop for Runtime {
-    /// Ends the workers, whose tasks hold them, without waiting for what cannot be cancelled.
+    /// Ends the workers without waiting for their tasks. This is explicit, since tasks hold
+    /// references to the workers.
     fn drop(&mut self) {
-        lock(&self.workers.drivers).clear();
+        lock(&self.workers.threads).clear();
     }
 }
 
@@ -112,18 +115,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runtime {
-    /// Makes the thread for requests that are waited for. There are at most `max_workers` others,
-    /// which are made when they are needed.
+    /// Starts the thread for requests. Up to `max_workers` workers are started when tasks need
+    /// them.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Runtime`] if there can be no thread.
+    /// [`RegistryError::Runtime`] if the thread cannot be started.
     pub(super) fn new(max_workers: usize) -> Result<Self, RegistryError> {
         Ok(Self {
-            main: Driver::new("registry".to_owned()).map_err(RegistryError::Runtime)?,
+            requests: RuntimeThread::new("registry".to_owned()).map_err(RegistryError::Runtime)?,
             workers: Arc::new(Workers {
                 max: max_workers,
-                drivers: Mutex::default(),
+                threads: Mutex::default(),
                 idle: Mutex::default(),
                 idle_count: Semaphore::new(0),
                 fallback: Mutex::default(),
@@ -131,17 +134,17 @@ impl Runtime {
         })
     }
 
-    /// Begins tasks in their order, each once a worker is idle. A task may block its worker.
-    /// Without a thread for workers, tasks share the one of the other requests.
+    /// Queues tasks, which start in this order, each when a worker is idle. A task may block its
+    /// worker. If no worker can be started, tasks share the thread of requests.
     pub(super) fn queue<F>(&self, tasks: Vec<F>)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.workers.prepare(tasks.len(), &self.main.handle);
+        self.workers.start_threads(tasks.len(), &self.requests.handle);
         let workers = Arc::clone(&self.workers);
-        self.main.handle.spawn(async move {
+        self.requests.handle.spawn(async move {
             for task in tasks {
-                let worker = Workers::next(&workers).await;
+                let worker = Workers::wait_idle(&workers).await;
                 let handle = worker.handle.clone();
                 handle.spawn(async move {
                     task.await;
@@ -151,14 +154,14 @@ impl Runtime {
         });
     }
 
-    /// Waits for a future, on a thread of its own where the caller's belongs to a runtime, which
-    /// allows no other one there.
+    /// Waits for a future. Waits on a new thread if the caller's thread belongs to a runtime, which
+    /// does not allow a second one on its thread.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Runtime`] if there can be no such thread.
+    /// [`RegistryError::Runtime`] if the new thread cannot be started.
     pub(super) fn block_on<T: Send>(&self, run: impl AsyncFnOnce() -> T + Send) -> Result<T, RegistryError> {
-        let handle = &self.main.handle;
+        let handle = &self.requests.handle;
         if Handle::try_current().is_err() {
             return Ok(handle.block_on(run()));
         }
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_run_on_workers_and_one_that_blocks_stops_no_other() {
+    fn blocked_task_does_not_stop_other_tasks() {
         let runtime = Runtime::new(2).unwrap();
         let (reports, reported) = channel();
         let (release, released) = channel::<()>();
@@ -211,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn without_workers_tasks_run_on_the_thread_of_other_requests() {
+    fn without_workers_tasks_run_on_the_thread_of_requests() {
         let runtime = Runtime::new(0).unwrap();
         let (reports, reported) = channel();
         for number in 0..3 {
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_dropped_with_their_runtime() {
+    fn dropping_the_runtime_drops_its_tasks() {
         let runtime = Runtime::new(1).unwrap();
         let (reports, reported) = channel::<()>();
         let tasks = (0..2).map(|_| {

@@ -1,4 +1,4 @@
-//! Secrets that were sent, and texts of servers that repeat them.
+//! Redaction of server texts that repeat a secret.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -8,56 +8,59 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
-use crate::auth::{Means, Secret};
+use crate::auth::{AuthMethod, Secret};
 
-/// Stand-in for a text that is not shown.
+/// Text that replaces one with a secret.
 const HIDDEN: &str = "…";
 
-/// Characters of a text that are looked at. No more than these are ever shown.
+/// Limit on the characters of a text that are searched for secrets. The rest of the text is never
+/// shown.
 const MAX_TEXT_LEN: usize = 1000;
 
-/// Values of a query that are shorter are no signatures.
+/// Shortest value in a query that counts as a signature, in bytes.
 const MIN_QUERY_VALUE_LEN: usize = 4;
 
-/// Secrets that a registry, or a server that it refers to, has got: passwords, tokens, signatures.
+/// Secrets that were sent to a registry or to a server that it refers to: passwords, tokens and
+/// signatures.
 ///
-/// A server can put what it got into its answer, and the answer into an error, which ends in a log
-/// that others read. So a text of a server that repeats a secret is not shown at all. To blot out
-/// the secret alone would tell its length, and in a text that is known, the secret itself.
+/// A server can repeat a secret in a response, an error shows the response, and the error ends in a
+/// log that others read. So a text that repeats a secret is not shown at all. Removing only the
+/// secret would reveal its length, and in a known text, the secret itself.
 #[derive(Clone, Default)]
 pub(super) struct SentSecrets {
     shared: Arc<Mutex<Vec<Secret>>>,
-    /// Values in the query of one URL.
+    /// Values in the query of the current URL.
     query: Vec<Secret>,
 }
 
 impl SentSecrets {
-    /// Returns those of credentials, which are sent when a server asks for them.
-    pub(super) fn of(credentials: Option<&Means>) -> Self {
+    /// Returns the secrets of credentials.
+    pub(super) fn for_credentials(credentials: Option<&AuthMethod>) -> Self {
         let secrets = Self::default();
         match credentials {
-            Some(Means::Basic(pair)) => {
+            Some(AuthMethod::Basic(pair)) => {
                 secrets.add(pair.clone());
                 secrets.shared().extend(password(pair));
             }
-            Some(Means::IdentityToken { token, pair }) => {
+            Some(AuthMethod::IdentityToken { token, basic_auth }) => {
                 secrets.add(Secret::new(form_encoded(token.reveal())));
                 secrets.add(token.clone());
-                secrets.shared().extend(pair.clone());
-                secrets.shared().extend(pair.as_ref().and_then(password));
+                secrets.shared().extend(basic_auth.clone());
+                secrets.shared().extend(basic_auth.as_ref().and_then(password));
             }
-            Some(Means::RegistryToken(token)) => secrets.add(token.clone()),
+            Some(AuthMethod::RegistryToken(token)) => secrets.add(token.clone()),
             None => {}
         }
         secrets
     }
 
-    /// Adds one that all servers may know from now on.
+    /// Adds a secret that any server may know from now on.
     pub(super) fn add(&self, secret: Secret) {
         self.shared().push(secret);
     }
 
-    /// Returns these and the values in a URL's query, where redirects have their signatures.
+    /// Returns these secrets and the values in the query of a URL, which in redirects are
+    /// signatures.
     pub(super) fn with_query(&self, url: &Url) -> Self {
         let parameters = url.query().unwrap_or_default().split('&');
         let sent = parameters.map(|parameter| parameter.split_once('=').map_or(parameter, |(_, value)| value));
@@ -70,16 +73,18 @@ impl SentSecrets {
         }
     }
 
-    /// Returns the beginning of a server's text, or `…` if that holds a secret: in any case, with
-    /// anything between its letters and digits, percent-encoded, escaped as in JSON, in hexadecimal
-    /// or in base64, whole or a good part of it.
-    pub(super) fn shown<'text>(&self, text: &'text str) -> &'text str {
+    /// Returns the beginning of a server's text, or `…` if it contains a secret or a large part of
+    /// one.
+    ///
+    /// Also finds a secret in upper or lower case, with other characters between its letters and
+    /// digits, percent-encoded, escaped as in JSON, in hexadecimal, or in base64.
+    pub(super) fn redact<'text>(&self, text: &'text str) -> &'text str {
         let text = match text.char_indices().nth(MAX_TEXT_LEN) {
             Some((end, _)) => &text[..end],
             None => text,
         };
-        let letters = letters(text);
-        let is_in_text = |secret: &Secret| holds(text, &letters, secret.reveal());
+        let letters = alphanumerics(text);
+        let is_in_text = |secret: &Secret| contains_secret(text, &letters, secret.reveal());
         if self.query.iter().any(is_in_text) || self.shared().iter().any(is_in_text) {
             return HIDDEN;
         }
@@ -94,44 +99,44 @@ impl SentSecrets {
 /// Returns the password of `user:password` in base64.
 fn password(pair: &Secret) -> Option<Secret> {
     let pair = STANDARD.decode(pair.reveal()).ok()?;
-    // Bytes that are not UTF-8 are taken for Latin-1, where each of them is a character.
+    // Bytes that are not UTF-8 are read as Latin-1, where each byte is a character.
     let pair =
         String::from_utf8(pair).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
     let (_, password) = pair.split_once(':')?;
     Some(Secret::new(password.to_owned()))
 }
 
-/// Returns whether a text, with these [`letters`], holds a secret.
-fn holds(text: &str, letters: &[char], secret: &str) -> bool {
+/// Returns whether a text contains a secret. `letters` are the [`alphanumerics`] of the text.
+fn contains_secret(text: &str, letters: &[char], secret: &str) -> bool {
     !secret.is_empty()
-        && forms(secret).iter().any(|form| {
-            let part = self::letters(form);
-            // Of what has neither letters nor digits nothing would be left to look for.
+        && encodings(secret).iter().any(|form| {
+            let part = alphanumerics(form);
+            // A form without letters and digits is searched for as it is.
             if part.is_empty() {
                 text.contains(form)
             } else {
-                overlap(letters, &part)
+                shares_run(letters, &part)
             }
         })
 }
 
-/// Returns whether a text holds all of a short form of a secret, or a run of half its length, 8 to
-/// 16 characters, of a longer one.
-fn overlap(text: &[char], form: &[char]) -> bool {
+/// Returns whether a text contains a run of a secret's form: half its length, at least 8 and at
+/// most 16 characters, or all of a shorter form.
+fn shares_run(text: &[char], form: &[char]) -> bool {
     let len = form.len().min((form.len() / 2).clamp(8, 16));
     let runs: HashSet<_> = form.windows(len).collect();
     text.windows(len).any(|run| runs.contains(run))
 }
 
-/// Returns the letters and digits of a text, in lower case. This makes one of the kinds of base64,
-/// and of many ways to escape and to split.
-fn letters(text: &str) -> Vec<char> {
+/// Returns the letters and digits of a text, in lower case. The variants of base64 become equal,
+/// and so do many ways to escape and to split a text.
+fn alphanumerics(text: &str) -> Vec<char> {
     let letters = text.chars().filter(|character| character.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// Returns the forms that a secret usually takes in a text.
-fn forms(secret: &str) -> Vec<String> {
+/// Returns the usual encodings of a secret in a text.
+fn encodings(secret: &str) -> Vec<String> {
     let (mut hex, mut percent, mut json) = (String::new(), String::new(), String::new());
     for byte in secret.bytes() {
         write!(hex, "{byte:02x}").expect("memory takes it");
@@ -149,8 +154,8 @@ fn forms(secret: &str) -> Vec<String> {
     }
     let form = form_encoded(secret);
     let mut forms = vec![secret.to_owned(), hex, percent, form, json, STANDARD.encode(secret)];
-    // Within something longer, such as user:password, it may begin at any of three bytes. The
-    // characters at both ends depend on what is around.
+    // In the base64 of a longer text, such as user:password, the secret can start at any of three
+    // offsets. The characters at both ends depend on the surrounding bytes and are cut off.
     for before in 1..3 {
         let encoded = STANDARD.encode(["-".repeat(before).as_str(), secret].concat());
         let known = (before * 8).div_ceil(6)..(before + secret.len()) * 8 / 6;
@@ -159,7 +164,7 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// Returns a text as forms and queries have it.
+/// Returns a text in the encoding of HTML forms and queries.
 fn form_encoded(text: &str) -> String {
     let mut url = Url::parse("x:").expect("this is a URL");
     url.query_pairs_mut().append_key_only(text);
@@ -175,12 +180,12 @@ mod tests {
     const PASSWORD: &str = "pä\"ss: w0rd+f00d/?";
 
     fn sent(password: &str) -> SentSecrets {
-        let credentials = Means::basic("someone", &Secret::new(password.to_owned()));
-        SentSecrets::of(Some(&credentials))
+        let credentials = AuthMethod::basic("someone", &Secret::new(password.to_owned()));
+        SentSecrets::for_credentials(Some(&credentials))
     }
 
     fn is_hidden(sent: &SentSecrets, text: &str) -> bool {
-        match sent.shown(text) {
+        match sent.redact(text) {
             HIDDEN => true,
             shown => {
                 assert_eq!(shown, text);
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usual_form_of_a_password_hides_a_text() {
+    fn usual_encodings_of_a_password_hide_a_text() {
         let sent = sent(PASSWORD);
         let pair = format!("someone:{PASSWORD}");
         let escaped = |text: &str| serde_json::to_string(text).unwrap();
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_a_secret_is_shown() {
+    fn text_without_a_secret_is_shown() {
         let sent = sent(PASSWORD);
         for text in [
             "",
@@ -240,13 +245,13 @@ mod tests {
             "password expired",
             "…",
         ] {
-            assert_eq!(sent.shown(text), text);
+            assert_eq!(sent.redact(text), text);
         }
-        assert_eq!(SentSecrets::default().shown(PASSWORD), PASSWORD);
+        assert_eq!(SentSecrets::default().redact(PASSWORD), PASSWORD);
     }
 
     #[test]
-    fn a_short_password_hides_every_text_with_it() {
+    fn short_password_hides_every_text_with_it() {
         assert!(is_hidden(&sent("a"), "unauthorized"));
         assert!(!is_hidden(&sent("7"), "unauthorized"));
         assert!(is_hidden(&sent("!?"), "what!?"));
@@ -257,9 +262,9 @@ mod tests {
 
     #[test]
     fn tokens_and_signatures_hide_a_text() {
-        let sent = SentSecrets::of(Some(&Means::IdentityToken {
+        let sent = SentSecrets::for_credentials(Some(&AuthMethod::IdentityToken {
             token: Secret::new("refresh-me".to_owned()),
-            pair: None,
+            basic_auth: None,
         }));
         sent.add(Secret::new("bearer.token".to_owned()));
         let url = Url::parse("https://cdn.example/blob?v=1&sig=f00d%2Fbeef").unwrap();
@@ -274,8 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_was_looked_at() {
+    fn only_the_searched_part_of_a_text_is_shown() {
         let long = "-".repeat(MAX_TEXT_LEN) + PASSWORD;
-        assert_eq!(sent(PASSWORD).shown(&long), &long[..MAX_TEXT_LEN]);
+        assert_eq!(sent(PASSWORD).redact(&long), &long[..MAX_TEXT_LEN]);
     }
 }

@@ -1,4 +1,4 @@
-//! Who answers, and what errors tell about that.
+//! Servers that respond to requests, and the errors that name them.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,59 +9,62 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use rustls::InvalidMessage;
 
 use super::causes::{causes, io_error};
-use super::coding::{self, Decoder};
-use super::events::{Exchange, Shown};
+use super::coding::{self, GzipDecoder};
+use super::events::{RedactedUrl, RequestLog};
 use super::problem::{ErrorPage, web_page};
 use super::proxies::Proxies;
-use super::redirect::Redirects;
+use super::redirect::RedirectError;
 use super::secrets::SentSecrets;
 use super::{RegistryError, TlsError};
 use crate::credential_helper::CredentialHelper;
 use crate::reference::canonical_host;
 
-/// Where Docker Hub is.
+/// Host of Docker Hub's registry.
 pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 
-/// Limit on what is shown of a server's words in characters.
-const MAX_WORDS_LEN: usize = 200;
+/// Limit on the characters of a server's message that an error shows.
+const MAX_PROBLEM_LEN: usize = 200;
 
-/// What servers answer in plain HTTP, with status 400, to who speaks it where they speak TLS: those in Go, nginx, and Apache.
-const SPEAKS_TLS: [&str; 3] = [
+/// Texts in the response of a TLS server, with status 400, to a request in plain HTTP: those of Go,
+/// nginx and Apache.
+const TLS_SERVER_TEXTS: [&str; 3] = [
     "Client sent an HTTP request to an HTTPS server",
     "The plain HTTP request was sent to HTTPS port",
     "speaking plain HTTP to an SSL-enabled server port",
 ];
 
-/// What errors tell about a server: the registry, or one that it refers to.
+/// A server that gets requests, with what errors show of it: the registry, or a server that it
+/// refers to.
 #[derive(Clone)]
 pub(super) struct Server {
     /// Host and port.
     pub(super) name: String,
-    /// The registry, if this is another server.
+    /// Host and port of the registry that referred to this server; `None` for the registry itself.
     pub(super) referrer: Option<String>,
-    /// Of the registry, what all that is asked of it begins with: `<scheme>://<host>/v2/<repository>`.
+    /// For the registry, the common start of its URLs, `<scheme>://<host>/v2/<repository>`. For
+    /// another server, the URL that the registry referred to.
     pub(super) base: Url,
-    /// Empty for the registry as such.
+    /// Repository. Empty for another server, and for a registry without a repository.
     pub(super) repository: String,
-    /// The file with the credentials.
+    /// File with the credentials, an empty path for the caller's; `None` without credentials.
     pub(super) credentials: Option<PathBuf>,
     pub(super) helper: Option<CredentialHelper>,
-    /// The way to it, and to servers that it refers to.
+    /// Proxies to this server, and to those that it refers to.
     pub(super) proxies: Proxies,
-    /// Secrets that it may repeat.
+    /// Secrets that the server may repeat in its responses.
     pub(super) sent: SentSecrets,
 }
 
-/// The server that was asked last, which is to blame for what comes too slowly, and the time when
-/// something was last asked or heard.
-pub(super) struct Asked(Mutex<(Url, Instant)>);
+/// The URL requested last, whose server is at fault for a timeout, and the time of the last request
+/// or response bytes.
+pub(super) struct CurrentHost(Mutex<(Url, Instant)>);
 
-impl Asked {
+impl CurrentHost {
     pub(super) fn new(url: Url) -> Self {
         Self(Mutex::new((url, Instant::now())))
     }
 
-    pub(super) fn get(&self) -> Url {
+    pub(super) fn url(&self) -> Url {
         self.lock().0.clone()
     }
 
@@ -69,12 +72,13 @@ impl Asked {
         *self.lock() = (url.clone(), Instant::now());
     }
 
-    pub(super) fn since(&self) -> Instant {
+    /// Returns the time at which a request was last sent, or bytes last arrived.
+    pub(super) fn last_activity(&self) -> Instant {
         self.lock().1
     }
 
-    /// Takes note that some of an answer has come.
-    pub(super) fn hear(&self) {
+    /// Records that bytes have arrived.
+    pub(super) fn record_activity(&self) {
         self.lock().1 = Instant::now();
     }
 
@@ -84,13 +88,13 @@ impl Asked {
 }
 
 impl Server {
-    /// The server behind a URL, to which the registry may have referred.
+    /// Returns the server of a URL: the registry, or a server that it referred to.
     pub(super) fn at(&self, url: &Url) -> Self {
         let sent = self.sent.with_query(url);
         if url.origin() == self.base.origin() {
             return Self { sent, ..self.clone() };
         }
-        let host = sent.shown(url.host_str().unwrap_or_default());
+        let host = sent.redact(url.host_str().unwrap_or_default());
         Self {
             name: url
                 .port()
@@ -105,13 +109,13 @@ impl Server {
         }
     }
 
-    /// Sends it a request, through the proxy that the environment names for this URL.
+    /// Sends a request to this server, through the proxy for its URL, and logs it.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
         let (client, request) = request.build_split();
-        let request = request.map_err(|error| self.failure(error))?;
+        let request = request.map_err(|error| self.request_error(error))?;
         let url = request.url().clone();
-        let proxy = self.proxies.of(&url)?;
-        let exchange = Exchange::begin(&request, &self.shown_url(&url), proxy);
+        let proxy = self.proxies.for_url(&url)?;
+        let log = RequestLog::start(&request, &self.redacted_url(&url), proxy);
         let result = client.execute(request).await;
         let failure = match (proxy, &result) {
             (Some(proxy), Ok(response)) => proxy.refusal(&self.name, &url, response.status()),
@@ -119,38 +123,39 @@ impl Server {
             (None, _) => None,
         };
         let result = match failure {
-            Some(failure) => Err(self.blamed(failure)),
-            None => result.map_err(|error| self.failure(error)),
+            Some(failure) => Err(self.attribute(failure)),
+            None => result.map_err(|error| self.request_error(error)),
         };
         match &result {
-            Ok(response) => exchange.answered(response, &self.shown_url(&url)),
-            Err(error) => exchange.failed(error, &self.shown_url(&url)),
+            Ok(response) => log.answered(response, &self.redacted_url(&url)),
+            Err(error) => log.failed(error, &self.redacted_url(&url)),
         }
         result
     }
 
     /// Returns a URL as events show it.
-    pub(super) fn shown_url<'a>(&'a self, url: &'a Url) -> Shown<'a> {
-        Shown {
+    pub(super) fn redacted_url<'a>(&'a self, url: &'a Url) -> RedactedUrl<'a> {
+        RedactedUrl {
             url,
             base: Some(&self.base).filter(|_| self.referrer.is_none()),
             sent: &self.sent,
         }
     }
 
-    /// Why a request or a body failed. URLs are taken out: where redirects lead, they hold signatures.
-    pub(super) fn failure(&self, error: reqwest::Error) -> RegistryError {
+    /// Returns the error of a failed request or body. Removes URLs from it, since those of
+    /// redirects hold signatures.
+    pub(super) fn request_error(&self, error: reqwest::Error) -> RegistryError {
         let source = error.without_url();
         let registry = self.name.clone();
         let causes = causes(&source);
         let tls = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>());
-        self.blamed(match tls {
+        self.attribute(match tls {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 RegistryError::SpeaksPlainHttp { registry }
             }
             Some(error) => RegistryError::Tls {
                 registry,
-                source: TlsError::of(error),
+                source: TlsError::from_rustls(error),
             },
             None if source.is_timeout() => RegistryError::TimedOut { registry },
             None if source.is_connect() => RegistryError::Unreachable {
@@ -164,28 +169,28 @@ impl Server {
         })
     }
 
-    /// That it does not answer in time.
+    /// Returns the error of a response that does not arrive in time.
     pub(super) fn timed_out(&self) -> RegistryError {
         let registry = self.name.clone();
-        self.blamed(RegistryError::TimedOut { registry })
+        self.attribute(RegistryError::TimedOut { registry })
     }
 
-    /// That it sends to where nobody goes.
-    pub(super) fn redirects(&self, source: Redirects) -> RegistryError {
+    /// Returns the error of a redirect that is not followed.
+    pub(super) fn redirect_error(&self, source: RedirectError) -> RegistryError {
         let registry = self.name.clone();
         let source = match source {
-            Redirects::Insecure { scheme } => Redirects::Insecure {
-                scheme: self.sent.shown(&scheme).to_owned(),
+            RedirectError::Insecure { scheme } => RedirectError::Insecure {
+                scheme: self.sent.redact(&scheme).to_owned(),
             },
             other => other,
         };
-        self.blamed(RegistryError::Redirects { registry, source })
+        self.attribute(RegistryError::Redirect { registry, source })
     }
 
-    /// The error of this server, with a word about how it came into play.
-    fn blamed(&self, error: RegistryError) -> RegistryError {
+    /// Attributes an error to this server: names the server in it, unless it is the registry.
+    fn attribute(&self, error: RegistryError) -> RegistryError {
         match self.referrer.clone() {
-            Some(registry) => RegistryError::Elsewhere {
+            Some(registry) => RegistryError::OtherHost {
                 registry,
                 host: self.name.clone(),
                 source: Box::new(error),
@@ -194,10 +199,9 @@ impl Server {
         }
     }
 
-    /// Returns the error of a repository, or a manifest or blob in it, that the server does not
-    /// have.
+    /// Returns the error of a missing repository, manifest or blob.
     pub(super) fn not_found(&self, repository: &str, path: &str, problem: String) -> RegistryError {
-        self.blamed(RegistryError::NotFound {
+        self.attribute(RegistryError::NotFound {
             registry: canonical_host(&self.name),
             repository: repository.to_owned(),
             path: path.to_owned(),
@@ -205,53 +209,54 @@ impl Server {
         })
     }
 
-    /// Returns the error of a registry that wants to know who asks, in no way that this program
-    /// knows. `challenge` is what it says of the ways.
+    /// Returns the error of a registry without a supported challenge. `challenge` is its
+    /// `WWW-Authenticate`.
     pub(super) fn no_challenge(&self, challenge: &str) -> RegistryError {
         RegistryError::NoChallenge {
             registry: canonical_host(&self.name),
-            challenge: self.shown(challenge),
+            challenge: self.redact(challenge),
         }
     }
 
-    /// Returns the error of a body that has more bytes than it may have.
+    /// Returns the error of a body that exceeds its limit in bytes.
     pub(super) fn too_large(&self, max: u64) -> RegistryError {
         let registry = self.name.clone();
-        self.blamed(RegistryError::TooLarge { registry, max })
+        self.attribute(RegistryError::TooLarge { registry, max })
     }
 
     /// Returns the error of a body that ended early.
     pub(super) fn incomplete(&self, received: u64, expected: u64) -> RegistryError {
-        self.blamed(RegistryError::Incomplete {
+        self.attribute(RegistryError::Incomplete {
             registry: self.name.clone(),
             received,
             expected,
         })
     }
 
-    /// Returns the error of a body in a coding that it cannot be read in.
-    pub(super) fn coding(&self, coding: &str) -> RegistryError {
-        self.blamed(RegistryError::Coding {
+    /// Returns the error of a body in a content coding that cannot be decoded.
+    pub(super) fn coding_error(&self, coding: &str) -> RegistryError {
+        self.attribute(RegistryError::Coding {
             registry: self.name.clone(),
-            coding: self.shown(coding),
+            coding: self.redact(coding),
         })
     }
 
-    /// Returns the error of a body that is a web page where no server of registries has one; `None`
-    /// for any other body.
+    /// Returns the error of a web page in place of a registry's response; `None` for any other
+    /// body.
     pub(super) fn web_page(&self, body: &[u8]) -> Option<RegistryError> {
         let title = web_page(body)?;
-        Some(self.blamed(RegistryError::WebPage {
+        Some(self.attribute(RegistryError::WebPage {
             registry: self.name.clone(),
-            title: self.shown(&title),
+            title: self.redact(&title),
         }))
     }
 
-    /// Reads a body that may be a web page, as [`Server::web_page`].
+    /// Reads the beginning of a body, and returns the error of a web page if it is one.
     pub(super) async fn read_web_page(&self, response: Response) -> Option<RegistryError> {
         self.web_page(&ErrorPage::read(response).await.body)
     }
 
+    /// Returns the error of a registry that denies access. `problem` is its message.
     pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
         RegistryError::Unauthorized {
             registry: canonical_host(&self.name),
@@ -262,15 +267,15 @@ impl Server {
         }
     }
 
-    /// The meaning of a status that means failure.
-    pub(super) async fn refusal(&self, response: Response) -> RegistryError {
+    /// Returns the error of a response with a failure status. Reads its message.
+    pub(super) async fn status_error(&self, response: Response) -> RegistryError {
         let registry = self.name.clone();
         let status = response.status();
         let is_plain = response.url().scheme() == "http";
         let retry_after = retry_after(response.headers());
         let page = ErrorPage::read(response).await;
-        let problem = self.shown(&page.message());
-        self.blamed(match status {
+        let problem = self.redact(&page.message());
+        self.attribute(match status {
             StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests {
                 registry,
                 retry_after,
@@ -282,7 +287,7 @@ impl Server {
                 retry_after,
                 problem,
             },
-            StatusCode::BAD_REQUEST if is_plain && says_tls(&page) => RegistryError::SpeaksTls { registry },
+            StatusCode::BAD_REQUEST if is_plain && is_from_tls_server(&page) => RegistryError::SpeaksTls { registry },
             status => RegistryError::UnexpectedStatus {
                 registry,
                 status: status.as_u16(),
@@ -291,37 +296,39 @@ impl Server {
         })
     }
 
-    /// Returns the words of an error page; nothing if it has none, `…` if it repeats a secret.
-    pub(super) async fn problem(&self, response: Response) -> String {
-        self.shown(&ErrorPage::read(response).await.message())
+    /// Returns the message of an error page. Empty without one, and `…` if it repeats a secret.
+    pub(super) async fn read_problem(&self, response: Response) -> String {
+        self.redact(&ErrorPage::read(response).await.message())
     }
 
-    /// Returns the beginning of a server's text as it can be shown.
-    pub(super) fn shown(&self, text: &str) -> String {
-        let text = self.sent.shown(text).chars().take(MAX_WORDS_LEN);
+    /// Returns the beginning of a server's text, escaped for a terminal, or `…` if it repeats a
+    /// secret.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let text = self.sent.redact(text).chars().take(MAX_PROBLEM_LEN);
         text.flat_map(char::escape_debug).collect()
     }
 
-    /// Reads a document of at most `max` bytes, and decodes it if it is gzip, which no document
-    /// begins like.
-    pub(super) async fn document(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
-        let coding = coding::of(response.headers());
+    /// Reads a document of at most `max` bytes. Decodes it if it is labelled as gzip and begins
+    /// like gzip, as JSON never does.
+    pub(super) async fn read_document(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
+        let coding = coding::content_coding(response.headers());
         let mut body = Vec::new();
         self.stream(response, |bytes| self.append(&mut body, bytes, max))
             .await?;
         let Some(coding) = coding else { return Ok(body) };
         if coding::is_gzip(&coding) && coding::looks_like_gzip(&body) {
             let mut decoded = Vec::new();
-            let result = Decoder::new().decode(&body, |bytes| self.append(&mut decoded, bytes, max));
-            return result.ok_or_else(|| self.coding(&coding))?.map(|()| decoded);
+            let result = GzipDecoder::new().decode(&body, |bytes| self.append(&mut decoded, bytes, max));
+            return result.ok_or_else(|| self.coding_error(&coding))?.map(|()| decoded);
         }
-        // A label without the coding that it names.
+        // The label is wrong: the document has no coding.
         if body.trim_ascii_start().starts_with(b"{") {
             return Ok(body);
         }
-        Err(self.coding(&coding))
+        Err(self.coding_error(&coding))
     }
 
+    /// Appends bytes to a body. Fails if it exceeds `max` bytes.
     fn append(&self, body: &mut Vec<u8>, bytes: &[u8], max: u64) -> Result<(), RegistryError> {
         body.extend_from_slice(bytes);
         if body.len() as u64 > max {
@@ -330,21 +337,21 @@ impl Server {
         Ok(())
     }
 
-    /// Hands a body over as it comes.
+    /// Passes the bytes of a body to `take` as they arrive.
     pub(super) async fn stream<E: From<RegistryError>>(
         &self,
         response: &mut Response,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        while let Some(bytes) = response.chunk().await.map_err(|error| self.failure(error))? {
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.request_error(error))? {
             take(&bytes)?;
         }
         Ok(())
     }
 }
 
-/// How long a server wants to be left alone (RFC 9110, 10.2.3): seconds, or a time, which is held against the server's
-/// own clock.
+/// Returns the wait in `Retry-After` (RFC 9110, 10.2.3): a number of seconds, or a time, which is
+/// compared with the server's own clock in `Date`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let wait = text(RETRY_AFTER)?.trim();
@@ -355,9 +362,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     time(wait)?.duration_since(time(text(DATE)?.trim())?).ok()
 }
 
-/// Returns whether an error page is of a server that speaks TLS.
-fn says_tls(page: &ErrorPage) -> bool {
-    SPEAKS_TLS.iter().any(|text| page.contains(text))
+/// Returns whether an error page is from a TLS server that got a request in plain HTTP.
+fn is_from_tls_server(page: &ErrorPage) -> bool {
+    TLS_SERVER_TEXTS.iter().any(|text| page.contains(text))
 }
 
 #[cfg(test)]
@@ -365,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_says_how_long_to_wait_in_seconds_or_by_its_own_clock() {
+    fn retry_after_in_seconds_or_by_the_server_clock() {
         let wait = |value: &'static str, date: Option<&'static str>| {
             let mut headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
             headers.extend(date.map(|date| (DATE, HeaderValue::from_static(date))));

@@ -1,235 +1,28 @@
-//! TLS: the certificates that are trusted, and why a connection was not made.
+//! TLS configurations: which server certificates are trusted.
+//!
+//! [`error`] holds the reasons why a connection fails, with their hints, and [`certificate`] reads
+//! from certificates what the errors name: keys, hosts and issuers.
 
-use std::fmt;
+mod certificate;
+mod error;
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, PeerIncompatible,
-    SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use tracing::{Level, debug};
 use webpki::{EndEntityCert, InvalidNameContext, KeyUsage};
 
-use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use certificate::{host_name, is_issuer, last_issuer, unsupported_key};
+pub use error::{CertificateOwner, TlsError};
+use error::{expired, not_valid_yet};
 
-/// Limit on the names of a certificate that an error shows.
-const MAX_NAMES: usize = 8;
-
-/// Limit on the characters of a name that an error shows.
-const MAX_NAME_LEN: usize = 100;
-
-/// The lengths of an RSA key that are supported, in bits.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-
-/// A reason why there is no secure connection to a server.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// A certificate whose time is over.
-    #[error("{owner} expired on {} (it is {} here)", minute(*not_after), minute(*now))]
-    Expired {
-        /// Whose certificate it is.
-        owner: CertificateOwner,
-        /// The end of its time.
-        not_after: SystemTime,
-        /// The time on this machine.
-        now: SystemTime,
-    },
-    /// A certificate whose time has not come.
-    #[error("{owner} is not valid before {} (it is {} here)", minute(*not_before), minute(*now))]
-    NotValidYet {
-        /// Whose certificate it is.
-        owner: CertificateOwner,
-        /// The begin of its time.
-        not_before: SystemTime,
-        /// The time on this machine.
-        now: SystemTime,
-    },
-    /// A certificate for other hosts, or for none.
-    #[error("{}", wrong_name(host, names))]
-    WrongName {
-        /// The host that was asked for.
-        host: String,
-        /// The hosts that the certificate is for.
-        names: Vec<String>,
-    },
-    /// A certificate that only itself vouches for.
-    #[error("its certificate is self-signed, and not one of those that are trusted here")]
-    SelfSigned,
-    /// A chain of certificates that does not end at an authority that is trusted.
-    #[error("its certificate is from an authority that is not trusted here{}", colon(issuer))]
-    UnknownAuthority {
-        /// The name of the authority; may be empty.
-        issuer: String,
-    },
-    /// A certificate that a trusted authority of the same name did not sign.
-    #[error("the authority that its certificate names did not sign it{}", colon(issuer))]
-    WrongAuthority {
-        /// The name of the authority; may be empty.
-        issuer: String,
-    },
-    /// An authority's own certificate in place of a server's.
-    #[error("its certificate is that of an authority (CA:TRUE), not of a server")]
-    AuthorityCertificate,
-    /// A certificate whose extended key usage lacks servers.
-    #[error("its certificate is not for servers (extended key usage)")]
-    WrongPurpose,
-    /// A certificate that its authority has revoked.
-    #[error("its certificate was revoked")]
-    Revoked,
-    /// A key of a kind that the cryptography here lacks.
-    #[error("{owner} has {key}, which is not supported")]
-    UnsupportedKey {
-        /// Whose certificate it is in.
-        owner: CertificateOwner,
-        /// The key, such as `a key on the curve P-521`.
-        key: String,
-    },
-    /// A signature of a kind that the cryptography here lacks.
-    #[error("its certificate, or that of its authority, is signed in a way that is not supported, such as with SHA-1")]
-    UnsupportedSignature,
-    /// Another certificate that is not trusted.
-    #[error("its certificate is not trusted here: {0}")]
-    Untrusted(String),
-    /// A server that only speaks to clients with a certificate.
-    #[error("it wants a client certificate")]
-    ClientCertificate,
-    /// A server that speaks only versions before TLS 1.2.
-    #[error("it speaks neither TLS 1.2 nor TLS 1.3")]
-    NoCommonVersion,
-    /// A server that broke off with an alert that has several meanings. One whose only certificate
-    /// is on P-521 does.
-    #[error(
-        "it refused the handshake: its cipher suites or the curve of its certificate, such as P-521, are not supported \
-         here, or it wants a client certificate"
-    )]
-    NoCommonCipher,
-    /// A server that does not know the host that it was asked for.
-    #[error("it has no certificate for this host")]
-    UnknownName,
-    /// Another failure of the handshake.
-    #[error("{0}")]
-    Other(String),
-}
-
-/// The holder of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateOwner {
-    /// The server itself.
-    Server,
-    /// An authority between the server and one that is trusted, or the latter.
-    Authority,
-}
-
-impl fmt::Display for CertificateOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Server => "its certificate",
-            Self::Authority => "the certificate of its authority",
-        })
-    }
-}
-
-impl TlsError {
-    /// Returns what a failure of the handshake means.
-    pub(super) fn of(error: &rustls::Error) -> Self {
-        match error {
-            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
-                source.downcast_ref().cloned().unwrap_or_else(|| Self::untrusted(error))
-            }
-            rustls::Error::AlertReceived(alert) => {
-                Self::of_alert(*alert).unwrap_or_else(|| Self::Other(error.to_string()))
-            }
-            rustls::Error::PeerIncompatible(
-                PeerIncompatible::ServerDoesNotSupportTls12Or13
-                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-            ) => Self::NoCommonVersion,
-            _ => Self::Other(error.to_string()),
-        }
-    }
-
-    fn untrusted(error: &rustls::Error) -> Self {
-        Self::Untrusted(error.to_string())
-    }
-
-    /// Returns what a server means by an alert, where that is known.
-    fn of_alert(alert: AlertDescription) -> Option<Self> {
-        Some(match alert {
-            // This program never presents a certificate, so nothing else can be wrong with it.
-            AlertDescription::CertificateRequired
-            | AlertDescription::NoCertificate
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA => Self::ClientCertificate,
-            AlertDescription::ProtocolVersion => Self::NoCommonVersion,
-            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => Self::NoCommonCipher,
-            AlertDescription::UnrecognisedName => Self::UnknownName,
-            _ => return None,
-        })
-    }
-}
-
-impl Failure for TlsError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Permanent
-    }
-
-    /// Returns advice, which is never to accept any certificate.
-    fn hint(&self) -> Option<Hint> {
-        let text = match self {
-            Self::Expired { .. } => {
-                "ask its operator to renew the certificate; if the time here is wrong, set this machine's clock"
-            }
-            Self::NotValidYet { .. } => {
-                "check this machine's clock; if it is right, ask the server's operator for a certificate that is valid already"
-            }
-            Self::WrongName { names, .. } if names.is_empty() => {
-                "ask its operator for a certificate with the host as subjectAltName"
-            }
-            Self::WrongName { .. } => {
-                "check the host; name it as its certificate does, or ask its operator for one with this name as \
-                 subjectAltName"
-            }
-            Self::SelfSigned | Self::AuthorityCertificate => {
-                return Some(Hint::from("if you trust this very certificate, name it").with(Setting::Authority));
-            }
-            Self::UnknownAuthority { .. } | Self::Untrusted(_) => {
-                let advice = "if its certificate is of an authority of your own, name that";
-                return Some(Hint::from(advice).with(Setting::Authority));
-            }
-            Self::WrongAuthority { .. } => {
-                "check the file with the authority's certificate: it may be an older one, or another's of the same name"
-            }
-            Self::WrongPurpose => "ask its operator for a certificate with the extended key usage serverAuth",
-            Self::Revoked => "ask its operator for a new certificate",
-            Self::UnsupportedKey { .. } => {
-                "ask its operator for a certificate with a key on P-256 or P-384, of Ed25519, or of RSA with 2048 bits or more"
-            }
-            Self::UnsupportedSignature => "ask its operator for a certificate that is signed with SHA-256 or SHA-384",
-            Self::ClientCertificate => {
-                "client certificates are not supported: ask its operator for access with a user and a password"
-            }
-            Self::NoCommonVersion => "ask its operator to enable TLS 1.2 or 1.3, or to update the server",
-            Self::NoCommonCipher => {
-                "see the server's log; supported are TLS 1.3, TLS 1.2 with ECDHE, and certificates with keys on P-256 \
-                 or P-384, of Ed25519, or of RSA with 2048 bits or more; no client certificates"
-            }
-            Self::UnknownName => "check the host",
-            Self::Other(_) => return None,
-        };
-        Some(text.into())
-    }
-}
-
-/// Makes the TLS configuration of a client that trusts the system's authorities and `named`
-/// certificates. Without any of them, fails unless `is_plain`: a machine without certificates
-/// still speaks plain HTTP.
+/// Makes the TLS configuration of a client that trusts the system's authorities and the `named`
+/// certificates. Fails without any of them, unless `is_plain` is set: plain HTTP needs no
+/// certificates.
 pub(super) fn client_config(named: &[CertificateDer<'static>], is_plain: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = match named {
@@ -269,7 +62,8 @@ pub(super) fn unverified_config() -> ClientConfig {
     config_with(Arc::new(ring::default_provider()), Arc::new(AnyServer))
 }
 
-/// Makes a configuration on ring's cryptography, whichever the process has installed.
+/// Makes a configuration with the given cryptography, and not with that which the process may have
+/// installed.
 fn config_with(provider: Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -281,7 +75,7 @@ fn config_with(provider: Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifi
     config
 }
 
-/// Trusts every server, whatever its certificate and its signature.
+/// Verifier that trusts every server, whatever its certificate and its signature.
 #[derive(Debug)]
 struct AnyServer;
 
@@ -335,12 +129,14 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// Trusts servers whose certificates are from an authority of the system or of the user, and in
-/// addition those whose very certificate the user named or installed. The latter need not be from
-/// an authority that is trusted, as in Go and OpenSSL, but must be for this host and this time.
+/// Verifier that trusts a server whose certificate is from an authority of the system or of the
+/// user, and a server whose own certificate the user named or installed.
+///
+/// As in Go and OpenSSL, a named certificate needs no trusted authority, but must be valid for the
+/// host and at this time.
 #[derive(Debug)]
 struct TrustedServers {
-    /// `None` on a machine without any.
+    /// Verifier with the trusted authorities; `None` on a machine without any.
     authorities: Option<Verifier>,
     named: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -361,7 +157,7 @@ impl ServerCertVerifier for TrustedServers {
         };
         let checked = check_key(end_entity).and_then(|()| match verdict {
             Ok(_) => Ok(()),
-            Err(error) => self.reconsider(&error, end_entity, intermediates, host, now),
+            Err(error) => self.accept_named(&error, end_entity, intermediates, host, now),
         });
         match checked {
             Ok(()) => Ok(ServerCertVerified::assertion()),
@@ -388,18 +184,17 @@ impl ServerCertVerifier for TrustedServers {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        // Listing P-521 too would make servers present such certificates, and an error could name
-        // the curve. But a server that prefers it to another certificate, which works, would then
-        // choose it.
+        // If P-521 were listed, servers would present such certificates, and the error could name
+        // the curve. But a server with two certificates could then choose that one over one that
+        // works.
         self.algorithms.supported_schemes()
     }
 }
 
 impl TrustedServers {
-    /// Accepts a certificate without a trusted authority if it is itself one of those that are
-    /// trusted. Otherwise returns what is wrong: first with the certificate, then with its
-    /// authority.
-    fn reconsider(
+    /// Accepts a certificate without a trusted authority if the user named or installed it.
+    /// Otherwise returns the first fault: one of the certificate itself, then one of its authority.
+    fn accept_named(
         &self,
         verdict: &rustls::Error,
         end_entity: &CertificateDer<'_>,
@@ -409,7 +204,7 @@ impl TrustedServers {
     ) -> Result<(), TlsError> {
         let certificate = match EndEntityCert::try_from(end_entity) {
             Ok(certificate) => certificate,
-            // Versions 1 and 2 of X.509 have no extensions, and so no names of hosts.
+            // Versions 1 and 2 of X.509 have no extensions, and so no host names.
             Err(webpki::Error::UnsupportedCertVersion) => {
                 return Err(TlsError::WrongName {
                     host: host.to_str().into_owned(),
@@ -418,8 +213,8 @@ impl TrustedServers {
             }
             Err(_) => return Err(TlsError::untrusted(verdict)),
         };
-        // Without an authority, this fails in any case: first for its time, then for its purpose,
-        // and if these are right for the authority that there is not.
+        // Without authorities, this always fails: because of the time, then because of the purpose,
+        // and if both are right, because no authority is known.
         let usage = KeyUsage::server_auth();
         let alone = certificate.verify_for_usage(self.algorithms.all, &[], &[], now, usage, None, None);
         let is_authority = match alone.map(drop) {
@@ -461,7 +256,7 @@ impl TrustedServers {
         Err(self.authority_error(verdict, &certificate, intermediates))
     }
 
-    /// Returns what is wrong with the authorities of a certificate that is right in itself.
+    /// Returns the fault of the authorities of a certificate that is valid in itself.
     fn authority_error(
         &self,
         verdict: &rustls::Error,
@@ -495,372 +290,24 @@ impl TrustedServers {
     }
 }
 
-/// Returns the certificates in the system's files, of servers as well as of authorities.
+/// Returns the certificates in the system's files, both of servers and of authorities.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn installed() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Other systems have no such files, and have applied their settings already.
+/// Returns an empty list: this system has no such files, and its verifier has applied its settings
+/// already.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 fn installed() -> Vec<CertificateDer<'static>> {
     Vec::new()
 }
 
-/// Returns whether a certificate names another as its issuer.
-fn is_issuer(authority: &CertificateDer<'_>, certificate: &EndEntityCert<'_>) -> bool {
-    EndEntityCert::try_from(authority).is_ok_and(|authority| authority.subject() == certificate.issuer())
-}
-
+/// Refuses a server's certificate with a key that ring does not support.
 fn check_key(certificate: &CertificateDer<'_>) -> Result<(), TlsError> {
     let owner = CertificateOwner::Server;
     unsupported_key(certificate).map_or(Ok(()), |key| Err(TlsError::UnsupportedKey { owner, key }))
 }
 
-/// Returns what the key in a certificate is, if ring lacks its kind.
-fn unsupported_key(certificate: &CertificateDer<'_>) -> Option<String> {
-    const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-    let info = EndEntityCert::try_from(certificate).ok()?.subject_public_key_info();
-    // SubjectPublicKeyInfo of RFC 5280, 4.1: the algorithm, its parameters, and the key.
-    let (algorithm, key) = element(element(&info)?.0)?;
-    let (algorithm, parameters) = element(algorithm)?;
-    match algorithm {
-        EC => {
-            let curve = match element(parameters)?.0 {
-                [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07] | [0x2b, 0x81, 0x04, 0x00, 0x22] => return None,
-                [0x2b, 0x81, 0x04, 0x00, 0x23] => "the curve P-521",
-                [0x2b, 0x81, 0x04, 0x00, 0x21] => "the curve P-224",
-                [0x2b, 0x81, 0x04, 0x00, 0x0a] => "the curve secp256k1",
-                _ => "a curve other than P-256 and P-384",
-            };
-            Some(format!("a key on {curve}"))
-        }
-        RSA => {
-            // A string of bits begins with the number of those that it does not use: 0.
-            let (modulus, _) = element(element(element(key)?.0.get(1..)?)?.0)?;
-            let zeros = modulus.iter().take_while(|&&byte| byte == 0).count();
-            let bits = (modulus.len() - zeros) * 8 - modulus.get(zeros)?.leading_zeros() as usize;
-            (!RSA_BITS.contains(&bits)).then(|| format!("an RSA key of {bits} bits"))
-        }
-        _ => None,
-    }
-}
-
-/// Returns the common name of the issuer at the end of the chain that a server presents; empty if
-/// it has none.
-fn last_issuer(certificate: &EndEntityCert<'_>, intermediates: &[CertificateDer<'_>]) -> String {
-    let mut issuer = certificate.issuer().to_vec();
-    // Each is passed at most once, and a circle ends.
-    for _ in intermediates {
-        let mut parsed = intermediates.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
-        match parsed.find(|next| next.subject() == issuer && next.issuer() != issuer) {
-            Some(next) => issuer = next.issuer().to_vec(),
-            None => break,
-        }
-    }
-    common_name(&issuer).unwrap_or_default()
-}
-
-/// Returns the common name in the DER of a name, to be shown.
-fn common_name(name: &[u8]) -> Option<String> {
-    const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-    let mut rest = name;
-    while let Some((set, next)) = element(rest) {
-        rest = next;
-        let (attribute, _) = element(set)?;
-        let (kind, value) = element(attribute)?;
-        if kind == COMMON_NAME {
-            return Some(shown(&String::from_utf8_lossy(element(value)?.0)));
-        }
-    }
-    None
-}
-
-/// Splits DER into the content of its first element and what follows that.
-fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[_, first], rest) = der.split_first_chunk()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first - 0x80))?;
-            let len = bytes.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
-            (len, rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(len)
-}
-
-/// Returns the host of a name in webpki's notation, such as `DnsName("localhost")`; `None` if the
-/// name is not a host's.
-fn host_name(name: &str) -> Option<String> {
-    let dns = name
-        .strip_prefix("DnsName(\"")
-        .and_then(|name| name.strip_suffix("\")"));
-    let ip = name.strip_prefix("IpAddress(").and_then(|name| name.strip_suffix(')'));
-    dns.or(ip).map(shown)
-}
-
-fn wrong_name(host: &str, names: &[String]) -> String {
-    if names.is_empty() {
-        return format!(
-            "its certificate is for no host, so not for {host}: it has no subjectAltName, and its common name (CN) does \
-             not count"
-        );
-    }
-    let more = match names.len().saturating_sub(MAX_NAMES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let names = names[..names.len().min(MAX_NAMES)].join(", ");
-    format!("its certificate is not for {host}, but for {names}{more}")
-}
-
-fn expired(owner: CertificateOwner, not_after: UnixTime, now: UnixTime) -> TlsError {
-    TlsError::Expired {
-        owner,
-        not_after: system_time(not_after),
-        now: system_time(now),
-    }
-}
-
-fn not_valid_yet(owner: CertificateOwner, not_before: UnixTime, now: UnixTime) -> TlsError {
-    TlsError::NotValidYet {
-        owner,
-        not_before: system_time(not_before),
-        now: system_time(now),
-    }
-}
-
-/// Times past what the system can hold become the epoch: no certificate has such.
-fn system_time(time: UnixTime) -> SystemTime {
-    SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_secs(time.as_secs()))
-        .unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Returns a time as in `2024-03-01 12:00 UTC`.
-fn minute(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    // Years begin in March here, so that a leap day is the last of its year; eras have 400 years.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC",
-        minutes / 60,
-        minutes % 60
-    )
-}
-
-/// Returns a name out of a certificate in a form that is safe to print.
-fn shown(name: &str) -> String {
-    name.chars().take(MAX_NAME_LEN).flat_map(char::escape_debug).collect()
-}
-
-fn colon(name: &str) -> String {
-    if name.is_empty() {
-        String::new()
-    } else {
-        format!(": {name}")
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use rustls::pki_types::pem::PemObject;
-
-    use super::*;
-
-    /// Certificates that sign themselves (CA:TRUE), for `localhost` and 127.0.0.1, valid from
-    /// 2024-03-01 12:00 until 2034-03-01 12:00; the keys are on P-256 and on P-521.
-    const SELF_SIGNED: &str = "\
-        -----BEGIN CERTIFICATE-----\n\
-        MIIBaTCCAQ6gAwIBAgIUMqoDMG/W/a0uwMS1jfdjuClr1rAwCgYIKoZIzj0EAwIw\n\
-        DDEKMAgGA1UEAwwBcjAeFw0yNDAzMDExMjAwMDBaFw0zNDAzMDExMjAwMDBaMAwx\n\
-        CjAIBgNVBAMMAXIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATxv5mbMOIUo2Ua\n\
-        HbDmifCeCtrAl7oDL72AjwXmU9HSYoixvAUT+ZRdVAhNlCKS9gsT3uska47dwWik\n\
-        azitfeRzo04wTDAPBgNVHRMBAf8EBTADAQH/MBoGA1UdEQQTMBGCCWxvY2FsaG9z\n\
-        dIcEfwAAATAdBgNVHQ4EFgQULWK+/zUihKRE/uKOPPEgC6XG7mYwCgYIKoZIzj0E\n\
-        AwIDSQAwRgIhAPW4DILu2JE0OKlP3qEjbBW+YVcJJ/QhOdu/HAh9425zAiEA/Vn5\n\
-        vAtss/adzgEoPXaYFGoTkfWhQDktRrPf9+sF4sY=\n\
-        -----END CERTIFICATE-----\n\
-    ";
-    const ON_P521: &str = "\
-        -----BEGIN CERTIFICATE-----\n\
-        MIIB8DCCAVGgAwIBAgIUVNmb+jHJEkX8ihZdSTlZ2zPCF/YwCgYIKoZIzj0EAwIw\n\
-        DDEKMAgGA1UEAwwBcjAeFw0yNDAzMDExMjAwMDBaFw0zNDAzMDExMjAwMDBaMAwx\n\
-        CjAIBgNVBAMMAXIwgZswEAYHKoZIzj0CAQYFK4EEACMDgYYABAE6b5UdhPv6BFwa\n\
-        QJws9cwzOT9JnR+0nxw1UCv8e7suvakjpCbp6mUvGW8j+TPXeNaQi2ga5zSPUG/e\n\
-        XNz10X+LQwDb/0ItNsPJdpdoXoJGYRoDdnZtxl03SlnsE+Ogk4d/6iq+BWO6wGOX\n\
-        3rt0nedwDec4sLLWsyBOdOk8uGYphIH2/qNOMEwwDwYDVR0TAQH/BAUwAwEB/zAa\n\
-        BgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwHQYDVR0OBBYEFMpHCXuCEu8Wq+I2\n\
-        D5GEjx36cr72MAoGCCqGSM49BAMCA4GMADCBiAJCAcQsXZDhoZFjOEG8omkfhKwB\n\
-        ljbxzjtLCXb4653crJO1WmbR52p3fjuADCNK6ELf+IbGJDEMYUfCK1jbQDUs+jbD\n\
-        AkIBvj9GAehnv3IsLxEdN8GfRgaVgRd1L52tV8ek87iCoScYCb4bMlLIcAyuyHHz\n\
-        Z8twdFpzT4KvCwZMR+G+GKVlrKc=\n\
-        -----END CERTIFICATE-----\n\
-    ";
-    const BEGIN: u64 = 1_709_294_400;
-    const END: u64 = 2_024_827_200;
-
-    fn der(pem: &str) -> CertificateDer<'static> {
-        CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
-    }
-
-    /// The verdict on a certificate where `named` are all that are trusted.
-    fn verdict(certificate: &str, named: &[&str], host: &'static str, now: u64) -> Result<(), TlsError> {
-        let servers = TrustedServers {
-            authorities: None,
-            named: named.iter().map(|pem| der(pem)).collect(),
-            algorithms: ring::default_provider().signature_verification_algorithms,
-        };
-        let host = ServerName::try_from(host).unwrap();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-        let verdict = servers.verify_server_cert(&der(certificate), &[], &host, &[], now);
-        verdict.map(drop).map_err(|error| TlsError::of(&error))
-    }
-
-    #[test]
-    fn a_named_certificate_is_trusted_for_its_hosts_and_in_its_time() {
-        for host in ["localhost", "127.0.0.1"] {
-            for now in [BEGIN, END] {
-                assert!(verdict(SELF_SIGNED, &[SELF_SIGNED], host, now).is_ok(), "{host}, {now}");
-            }
-        }
-        let named = |host, now| verdict(SELF_SIGNED, &[SELF_SIGNED], host, now).unwrap_err();
-        let error = named("localhost", END + 60);
-        assert!(matches!(error, TlsError::Expired { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "its certificate expired on 2034-03-01 12:00 UTC (it is 2034-03-01 12:01 UTC here)"
-        );
-        let error = named("localhost", BEGIN - 60);
-        assert!(matches!(error, TlsError::NotValidYet { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "its certificate is not valid before 2024-03-01 12:00 UTC (it is 2024-03-01 11:59 UTC here)"
-        );
-        let error = named("registry.example", BEGIN);
-        assert!(matches!(error, TlsError::WrongName { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "its certificate is not for registry.example, but for localhost, 127.0.0.1"
-        );
-    }
-
-    #[test]
-    fn a_certificate_that_nobody_named_is_not_trusted() {
-        for named in [&[][..], &[ON_P521]] {
-            let verdict = verdict(SELF_SIGNED, named, "localhost", BEGIN);
-            assert!(matches!(verdict, Err(TlsError::SelfSigned)), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_named_certificate_on_p521_is_not_supported() {
-        let error = verdict(ON_P521, &[ON_P521], "localhost", BEGIN).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "its certificate has a key on the curve P-521, which is not supported"
-        );
-    }
-
-    #[test]
-    fn alerts_and_what_they_mean() {
-        let meaning = |alert| TlsError::of(&rustls::Error::AlertReceived(alert));
-        for alert in [AlertDescription::CertificateRequired, AlertDescription::BadCertificate] {
-            assert!(matches!(meaning(alert), TlsError::ClientCertificate));
-        }
-        assert!(matches!(
-            meaning(AlertDescription::ProtocolVersion),
-            TlsError::NoCommonVersion
-        ));
-        assert!(matches!(
-            meaning(AlertDescription::HandshakeFailure),
-            TlsError::NoCommonCipher
-        ));
-        assert!(matches!(
-            meaning(AlertDescription::UnrecognisedName),
-            TlsError::UnknownName
-        ));
-        let other = meaning(AlertDescription::InternalError);
-        assert!(
-            matches!(other, TlsError::Other(_)) && other.to_string().contains("InternalError"),
-            "{other}"
-        );
-    }
-
-    #[test]
-    fn errors_of_rustls_and_what_they_mean() {
-        let own = CertificateError::Other(OtherError(Arc::new(TlsError::Revoked)));
-        assert!(matches!(TlsError::of(&own.into()), TlsError::Revoked));
-        let platform = CertificateError::Other(OtherError(Arc::new(std::io::Error::other("not trusted"))));
-        let error = TlsError::of(&platform.into());
-        assert!(
-            matches!(error, TlsError::Untrusted(_)) && error.to_string().contains("not trusted"),
-            "{error}"
-        );
-        let old = rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13);
-        assert!(matches!(TlsError::of(&old), TlsError::NoCommonVersion));
-    }
-
-    #[test]
-    fn times_by_the_minute() {
-        let at = |seconds| minute(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01 00:00 UTC");
-        assert_eq!(at(951_827_999), "2000-02-29 12:39 UTC");
-        assert_eq!(at(1_709_251_199), "2024-02-29 23:59 UTC");
-        assert_eq!(at(1_709_251_200), "2024-03-01 00:00 UTC");
-        assert_eq!(at(4_102_444_799), "2099-12-31 23:59 UTC");
-        assert_eq!(at(4_107_542_400), "2100-03-01 00:00 UTC");
-        assert_eq!(at(253_402_300_799), "9999-12-31 23:59 UTC");
-    }
-
-    #[test]
-    fn names_out_of_a_certificate_do_not_reach_the_terminal_raw() {
-        let name = b"\x31\x0b\x30\x09\x06\x03\x55\x04\x06\x0c\x02DE\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03a\x1b[";
-        assert_eq!(common_name(name).as_deref(), Some("a\\u{1b}["));
-        for len in 0..name.len() {
-            assert_eq!(common_name(&name[..len]), None);
-        }
-        assert_eq!(host_name("DnsName(\"a\nb\")").as_deref(), Some("a\\nb"));
-        assert_eq!(host_name("IpAddress(::1)").as_deref(), Some("::1"));
-        assert_eq!(host_name("UniformResourceIdentifier(\"a\")"), None);
-    }
-
-    #[test]
-    fn many_names_are_counted() {
-        let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
-        let text = wrong_name("host", &names);
-        assert!(text.ends_with("n6, n7 and 92 more"), "{text}");
-        assert!(!wrong_name("host", &names[..8]).contains("more"));
-    }
-
-    #[test]
-    fn elements_of_der() {
-        assert_eq!(element(&[0x30, 1, 7, 8]), Some((&[7][..], &[8][..])));
-        let long = [&[0x04, 0x82, 0x01, 0x00][..], &[5; 256]].concat();
-        assert_eq!(element(&long), Some((&[5; 256][..], &[][..])));
-        for broken in [
-            &[][..],
-            &[0x30],
-            &[0x30, 1],
-            &[0x30, 0x80],
-            &[0x30, 0x81],
-            &[0x30, 0x84, 255, 255, 255, 255],
-        ] {
-            assert_eq!(element(broken), None, "{broken:?}");
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
-//! The answer to a registry's challenge: HTTP Basic, or a token from the server that the challenge
-//! names.
+//! Answers to a registry's challenge: HTTP Basic, or a bearer token from the token server that the
+//! challenge names.
 //!
-//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/`
-//! beside it.
+//! The protocols are token authentication,
+//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens OAuth 2,
+//! <https://distribution.github.io/distribution/spec/auth/oauth/>.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,137 +15,137 @@ use serde_json::Value;
 use tracing::{debug, info};
 
 use super::RegistryError;
-use super::challenge::{Bearer, Challenge};
-use super::redirect::{self, MAX_REDIRECTS, Redirects};
-use super::server::{Asked, Server};
-use crate::auth::{Means, Secret, null_is_default};
+use super::challenge::{BearerChallenge, Challenge};
+use super::redirect::{self, MAX_REDIRECTS, RedirectError};
+use super::server::{CurrentHost, Server};
+use crate::auth::{AuthMethod, Secret, null_is_default};
 use crate::reference::is_loopback;
 
-/// Limit on the answer of a token server in bytes. No server takes a header with a token of this
-/// length.
-const MAX_TOKENS_LEN: u64 = 256 << 10;
+/// Limit on the response of a token server, in bytes. No server accepts a header with a token of
+/// this length.
+const MAX_TOKEN_RESPONSE_LEN: u64 = 256 << 10;
 
-/// Gets authorization for one repository, and keeps it for the next request.
+/// Obtains the authorization for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
     client: Client,
     server: Server,
-    realms: Realms,
-    credentials: Option<Means>,
+    realms: AllowedRealms,
+    credentials: Option<AuthMethod>,
     current: Mutex<Option<HeaderValue>>,
-    /// The first token server that gave a token. Some registries name another one later, which does
-    /// not.
-    first: Mutex<Option<Bearer>>,
-    /// Held while a challenge is answered, so that requests at the same time get one token between
-    /// them.
+    /// First challenge whose token server issued a token. Some registries later name another token
+    /// server, which issues none.
+    first_bearer: Mutex<Option<BearerChallenge>>,
+    /// Held while a challenge is answered, so that concurrent requests share one token.
     answering: tokio::sync::Mutex<()>,
-    /// Set once the registry or its token server has refused the credentials that it got.
+    /// Set once the registry or its token server got the credentials and refused them.
     refused: AtomicBool,
 }
 
-/// Which token servers get credentials.
+/// Token servers that may get credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Realms {
-    /// Those that speak TLS.
+pub(super) enum AllowedRealms {
+    /// Only servers with TLS.
     Secure,
-    /// Those on this machine too.
+    /// Servers with TLS, and all servers on this machine.
     SecureOrLoopback,
-    /// Those that speak plain HTTP too, as the user wanted.
+    /// All servers, since the user requested plain HTTP.
     Any,
 }
 
-/// A token server as it is asked.
+/// A token server, with the rule for requests to it.
 struct TokenServer {
     url: Url,
-    /// Set if the URL may only lead to a secure one, and must not give a token itself.
+    /// Set if the URL must redirect to TLS, and must not issue a token itself.
     must_redirect: bool,
 }
 
-/// A way to ask a token server.
+/// HTTP method of a request to a token server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
-    /// With Basic credentials, if there are some (token authentication).
+    /// Sends credentials, if any, in HTTP Basic (token authentication).
     Get,
-    /// With an identity token in a form (OAuth 2).
+    /// Sends an identity token in a form (OAuth 2).
     Post,
 }
 
-/// What a token server answers: one of the two, and it is the same.
+/// Response of a token server. It has one of the two tokens, or both with the same value.
 #[derive(Deserialize)]
-struct Tokens {
+struct TokenResponse {
     #[serde(default, deserialize_with = "null_is_default")]
     token: String,
     #[serde(default, deserialize_with = "null_is_default")]
     access_token: String,
-    /// Seconds, in a number.
+    /// Lifetime in seconds, as a number.
     #[serde(default)]
     expires_in: Value,
 }
 
 impl Authorizer {
-    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Means>) -> Self {
+    pub(super) fn new(client: Client, server: Server, realms: AllowedRealms, credentials: Option<AuthMethod>) -> Self {
         Self {
             client,
             server,
             realms,
             credentials,
             current: Mutex::default(),
-            first: Mutex::default(),
+            first_bearer: Mutex::default(),
             answering: tokio::sync::Mutex::default(),
             refused: AtomicBool::new(false),
         }
     }
 
-    /// Returns the `Authorization` that was good last time.
+    /// Returns the `Authorization` that was obtained last.
     pub(super) fn current(&self) -> Option<HeaderValue> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether credentials were refused by the server that they were sent to.
+    /// Returns whether the server to which the credentials were sent has refused them.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Records that the registry answered 401 to credentials that were sent to it.
-    pub(super) fn refuse(&self) {
+    /// Records that a server refused the credentials that were sent to it.
+    pub(super) fn record_refusal(&self) {
         if self.credentials.is_some() {
             self.refused.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Forgets the `Authorization` that is good no longer.
-    pub(super) fn forget(&self) {
+    /// Drops the `Authorization`, which is no longer accepted.
+    pub(super) fn clear_current(&self) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns whether a challenge asks for a scope that is not asked for by itself: another
-    /// repository's.
+    /// Returns whether a challenge names scopes of other repositories, which are requested only
+    /// with `all_scopes`.
     pub(super) fn has_other_scopes(&self, challenge: &Challenge) -> bool {
         match challenge {
-            Challenge::Bearer(Bearer { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
+            Challenge::Bearer(BearerChallenge { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
             _ => false,
         }
     }
 
-    /// Returns the `Authorization` that a challenge asks for, which came in answer to `used`. With
-    /// `all_scopes`, those of other repositories are asked for too.
+    /// Returns the `Authorization` for a challenge, and keeps it. `used` is the `Authorization` of
+    /// the request that was challenged. With `all_scopes`, the scopes of other repositories are
+    /// requested too.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`]
-    /// without the credentials that it asks for, and what can go wrong with a token server.
-    pub(super) async fn answer(
+    /// [`RegistryError::NoChallenge`] for an unsupported challenge, [`RegistryError::Unauthorized`]
+    /// without the credentials for it, and the errors of a token server.
+    pub(super) async fn answer_challenge(
         &self,
         challenge: &Challenge,
         used: Option<&HeaderValue>,
         all_scopes: bool,
-        asked: &Asked,
+        current_host: &CurrentHost,
     ) -> Result<HeaderValue, RegistryError> {
-        // A request that waits for a token which another request asks for waits for the same
-        // server.
+        // A request that waits for the token of another request depends on the same token server,
+        // which is at fault for a timeout.
         if let Challenge::Bearer(bearer) = challenge
             && let Ok(server) = self.token_server(&bearer.realm)
         {
-            asked.set(&server.url);
+            current_host.set(&server.url);
         }
         let _answering = self.answering.lock().await;
         if let Some(newer) = self.current().filter(|current| Some(current) != used) {
@@ -154,38 +155,45 @@ impl Authorizer {
         let authorization = match challenge {
             Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
             Challenge::Bearer(bearer) => match &self.credentials {
-                Some(Means::RegistryToken(token)) => header("Bearer", token.reveal()),
-                _ => Some(self.bearer(bearer, all_scopes, asked).await?),
+                Some(AuthMethod::RegistryToken(token)) => authorization_header("Bearer", token.reveal()),
+                _ => Some(self.bearer_authorization(bearer, all_scopes, current_host).await?),
             },
-            Challenge::Basic => self
-                .credentials
-                .as_ref()
-                .and_then(|credentials| basic(&credentials.pair().or_else(|| credentials.pair_with_token())?)),
+            Challenge::Basic => self.credentials.as_ref().and_then(|credentials| {
+                basic_header(
+                    &credentials
+                        .basic_auth()
+                        .or_else(|| credentials.basic_auth_with_token())?,
+                )
+            }),
         };
         let authorization = authorization.ok_or_else(|| self.server.unauthorized(String::new()))?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
         Ok(authorization)
     }
 
-    /// Reports a challenge, and what it is answered with.
+    /// Logs a challenge, and the credentials or token that answer it.
     fn report(&self, challenge: &Challenge) {
-        let (scheme, means) = match (challenge, &self.credentials) {
+        let (scheme, answer) = match (challenge, &self.credentials) {
             (Challenge::Unsupported(_), _) => {
                 debug!(registry = %self.server.name, "challenged in no way that is known here");
                 return;
             }
             (Challenge::Bearer(_), None) => ("bearer", "an anonymous token"),
-            (Challenge::Bearer(_), Some(Means::Basic(_))) => ("bearer", "a token for user and password"),
-            (Challenge::Bearer(_), Some(Means::IdentityToken { .. })) => ("bearer", "a token for the refresh token"),
-            (Challenge::Bearer(_), Some(Means::RegistryToken(_))) => ("bearer", "the token that there is"),
+            (Challenge::Bearer(_), Some(AuthMethod::Basic(_))) => ("bearer", "a token for user and password"),
+            (Challenge::Bearer(_), Some(AuthMethod::IdentityToken { .. })) => {
+                ("bearer", "a token for the refresh token")
+            }
+            (Challenge::Bearer(_), Some(AuthMethod::RegistryToken(_))) => {
+                ("bearer", "the registry token of the credentials")
+            }
             (Challenge::Basic, None) => ("basic", "nothing, for want of credentials"),
             (Challenge::Basic, Some(_)) => ("basic", "user and password"),
         };
-        if let Challenge::Bearer(Bearer { realm, service, scope }) = challenge {
+        if let Challenge::Bearer(BearerChallenge { realm, service, scope }) = challenge {
             let url = Url::parse(realm.trim()).ok();
-            let realm = url.as_ref().map(|url| self.server.shown_url(url).to_string());
-            let (service, scope) = (service.as_deref().unwrap_or_default(), self.server.shown(scope));
-            debug!(realm, service = self.server.shown(service), scope, "challenged");
+            let realm = url.as_ref().map(|url| self.server.redacted_url(url).to_string());
+            let (service, scope) = (service.as_deref().unwrap_or_default(), self.server.redact(scope));
+            debug!(realm, service = self.server.redact(service), scope, "challenged");
         }
         let file = self
             .server
@@ -194,29 +202,44 @@ impl Authorizer {
             .filter(|_| self.credentials.is_some());
         let file = file.filter(|file| !file.as_os_str().is_empty());
         let file = file.map(|file| tracing::field::display(file.display()));
-        info!(registry = %self.server.name, scheme, with = means, file, "answers the challenge");
+        info!(registry = %self.server.name, scheme, with = answer, file, "answers the challenge");
     }
 
-    /// Gets a token from the server that a challenge names, or else from the first one that gave a
-    /// token.
-    async fn bearer(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let error = match self.token(bearer, all_scopes, asked).await {
+    /// Obtains a token from the token server of a challenge. If that fails, tries the first token
+    /// server that issued one.
+    async fn bearer_authorization(
+        &self,
+        bearer: &BearerChallenge,
+        all_scopes: bool,
+        current_host: &CurrentHost,
+    ) -> Result<HeaderValue, RegistryError> {
+        let first = self.first_bearer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = match self.fetch_token(bearer, all_scopes, current_host).await {
             Ok(token) => {
-                let mut kept = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = self.first_bearer.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.get_or_insert_with(|| bearer.clone());
                 return Ok(token);
             }
             Err(error) => error,
         };
         match first.filter(|first| first.realm != bearer.realm) {
-            // The registry's last word is what the user has to know of.
-            Some(first) => self.token(&first, all_scopes, asked).await.map_err(|_| error),
+            // The error shown is that of the token server which the registry named last.
+            Some(first) => self
+                .fetch_token(&first, all_scopes, current_host)
+                .await
+                .map_err(|_| error),
             None => Err(error),
         }
     }
 
-    async fn token(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+    /// Requests a token from the token server of a challenge, and returns the `Authorization` with
+    /// it.
+    async fn fetch_token(
+        &self,
+        bearer: &BearerChallenge,
+        all_scopes: bool,
+        current_host: &CurrentHost,
+    ) -> Result<HeaderValue, RegistryError> {
         let server = self.token_server(&bearer.realm)?;
         let mut parameters: Vec<_> = self
             .scopes(&bearer.scope, all_scopes)
@@ -225,66 +248,70 @@ impl Authorizer {
             .collect();
         parameters.extend(bearer.service.clone().map(|service| ("service", service)));
         let method = match &self.credentials {
-            Some(Means::IdentityToken { .. }) => Method::Post,
+            Some(AuthMethod::IdentityToken { .. }) => Method::Post,
             _ => Method::Get,
         };
-        let mut response = self.ask(&server, method, &parameters, asked).await?;
-        // Some servers know only one way, and say so in different ways.
+        let mut response = self.request_token(&server, method, &parameters, current_host).await?;
+        // Some servers support only GET, and refuse POST with different statuses.
         if method == Method::Post && is_wrong_method(response.status()) {
-            response = self.ask(&server, Method::Get, &parameters, asked).await?;
+            response = self
+                .request_token(&server, Method::Get, &parameters, current_host)
+                .await?;
         }
-        let blamed = self.server.at(response.url());
+        let responder = self.server.at(response.url());
         match response.status() {
             StatusCode::OK => {}
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
                 let was_sent = !server.must_redirect && response.url().origin() == server.url.origin();
                 if was_sent && status != StatusCode::BAD_REQUEST {
-                    self.refuse();
+                    self.record_refusal();
                 }
-                return Err(self.server.unauthorized(blamed.problem(response).await));
+                return Err(self.server.unauthorized(responder.read_problem(response).await));
             }
-            _ => return Err(blamed.refusal(response).await),
+            _ => return Err(responder.status_error(response).await),
         }
-        let body = blamed.document(&mut response, MAX_TOKENS_LEN).await?;
+        let body = responder.read_document(&mut response, MAX_TOKEN_RESPONSE_LEN).await?;
         let no_token = || self.no_token(&bearer.realm);
-        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
+        let tokens: TokenResponse = serde_json::from_slice(&body).map_err(|_| no_token())?;
         let token = [tokens.token, tokens.access_token]
             .into_iter()
             .find(|token| !token.is_empty())
             .ok_or_else(no_token)?;
         self.server.sent.add(Secret::new(token.clone()));
-        let url = self.server.shown_url(&server.url);
+        let url = self.server.redacted_url(&server.url);
         debug!(realm = %url, expires_in_s = tokens.expires_in.as_u64(), "got a token");
-        header("Bearer", &token).ok_or_else(no_token)
+        authorization_header("Bearer", &token).ok_or_else(no_token)
     }
 
-    /// Returns the scopes to ask for. Those of the challenge are, if the repository is among them.
-    /// Otherwise the repository's own comes first: some registries leave it out, or name another
-    /// repository, which is asked for only with `all`.
+    /// Returns the scopes to request: those of the challenge, if the repository is among them.
+    ///
+    /// Some registries omit the repository's own scope, or name another repository. Then the
+    /// repository's own scope comes first, and scopes of other repositories are included only with
+    /// `all`.
     fn scopes(&self, challenge: &str, all: bool) -> Vec<String> {
         let repository = &self.server.repository;
-        let asked: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
+        let requested: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
         if repository.is_empty() {
-            return asked;
+            return requested;
         }
         let own = format!("repository:{repository}:");
-        if asked.iter().any(|scope| scope.starts_with(&own)) {
-            return asked;
+        if requested.iter().any(|scope| scope.starts_with(&own)) {
+            return requested;
         }
-        let asked = asked
+        let requested = requested
             .into_iter()
             .filter(|scope| all || !scope.starts_with("repository:"));
-        std::iter::once(own + "pull").chain(asked).collect()
+        std::iter::once(own + "pull").chain(requested).collect()
     }
 
-    /// Asks a token server, and follows its redirects: with credentials within its origin, and
-    /// without them elsewhere.
-    async fn ask(
+    /// Sends a request to a token server, and follows its redirects. Sends the credentials only
+    /// within its origin.
+    async fn request_token(
         &self,
         server: &TokenServer,
         mut method: Method,
         parameters: &[(&str, String)],
-        asked: &Asked,
+        current_host: &CurrentHost,
     ) -> Result<Response, RegistryError> {
         let mut url = server.url.clone();
         let origin = url.origin();
@@ -294,11 +321,11 @@ impl Authorizer {
             url.query_pairs_mut().extend_pairs(parameters);
         }
         for redirects in 0..=MAX_REDIRECTS {
-            asked.set(&url);
-            // They do not come back from elsewhere.
+            current_host.set(&url);
+            // Once dropped at another origin, they are not sent again, even back at the first one.
             credentials = credentials.filter(|_| url.origin() == origin);
             let request = if method == Method::Post
-                && let Some(Means::IdentityToken { token, .. }) = credentials
+                && let Some(AuthMethod::IdentityToken { token, .. }) = credentials
             {
                 let mut form = parameters.to_vec();
                 form.push(("grant_type", "refresh_token".to_owned()));
@@ -306,28 +333,28 @@ impl Authorizer {
                 form.push(("refresh_token", token.reveal().to_owned()));
                 self.client.post(url.clone()).form(&form)
             } else {
-                let pair = credentials.and_then(Means::pair_with_token);
-                let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
+                let pair = credentials.and_then(AuthMethod::basic_auth_with_token);
+                let basic = pair.as_ref().and_then(basic_header).map(|value| (AUTHORIZATION, value));
                 self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
             };
-            let blamed = self.server.at(&url);
-            let response = blamed.send(request).await?;
-            let next = redirect::next(&response).map_err(|why| blamed.redirects(why))?;
+            let responder = self.server.at(&url);
+            let response = responder.send(request).await?;
+            let next = redirect::location(&response).map_err(|why| responder.redirect_error(why))?;
             let is_see_other = response.status() == StatusCode::SEE_OTHER;
             let status = response.status().as_u16();
             let is_insecure = |url: &Url| server.must_redirect && url.scheme() != "https";
             match next {
                 None if server.must_redirect && redirects == 0 => {
-                    return Err(self.insecure(server.url.as_str()));
+                    return Err(self.insecure_realm(server.url.as_str()));
                 }
                 None => return Ok(response),
-                Some(next) if is_insecure(&next) => return Err(self.insecure(server.url.as_str())),
-                // A form would have to be sent elsewhere, with the token in it.
+                Some(next) if is_insecure(&next) => return Err(self.insecure_realm(server.url.as_str())),
+                // Following it would send the form, with the identity token, to another server.
                 Some(next) if method == Method::Post && next.origin() != origin => {
-                    return Err(blamed.redirects(Redirects::OtherOrigin));
+                    return Err(responder.redirect_error(RedirectError::OtherOrigin));
                 }
                 Some(next) => {
-                    let (from, to) = (self.server.shown_url(&url), self.server.shown_url(&next));
+                    let (from, to) = (self.server.redacted_url(&url), self.server.redacted_url(&next));
                     debug!(%from, %to, status, "redirected");
                     url = next;
                 }
@@ -336,52 +363,54 @@ impl Authorizer {
                 method = Method::Get;
             }
         }
-        let why = Redirects::TooMany { max: MAX_REDIRECTS };
-        Err(self.server.at(&url).redirects(why))
+        let why = RedirectError::TooMany { max: MAX_REDIRECTS };
+        Err(self.server.at(&url).redirect_error(why))
     }
 
+    /// Returns the error of a response without a token.
     fn no_token(&self, realm: &str) -> RegistryError {
-        let realm = self.shown(realm);
+        let realm = self.redact_realm(realm);
         RegistryError::NoToken { realm }
     }
 
-    fn insecure(&self, realm: &str) -> RegistryError {
+    /// Returns the error of a realm to which credentials would be sent unencrypted.
+    fn insecure_realm(&self, realm: &str) -> RegistryError {
         RegistryError::InsecureRealm {
             registry: self.server.name.clone(),
-            realm: self.shown(realm),
+            realm: self.redact_realm(realm),
         }
     }
 
-    /// Returns the token server of a realm, without user and password, which the client would send.
+    /// Returns the token server of a realm. A user and a password in its URL are removed, since the
+    /// client would send them.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this
-    /// machine, or there are no credentials that it could get: then it may lead to where TLS is
-    /// spoken.
+    /// [`RegistryError::InsecureRealm`] for a realm without TLS, unless [`AllowedRealms`] allows
+    /// it. Without credentials, such a realm is accepted, but must redirect to TLS.
     fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
         let url = Url::parse(realm.trim()).ok().and_then(without_user);
-        let url = url.ok_or_else(|| self.insecure(realm))?;
+        let url = url.ok_or_else(|| self.insecure_realm(realm))?;
         let must_redirect = match (url.scheme(), self.realms) {
-            ("https", _) | ("http", Realms::Any) => false,
-            ("http", Realms::SecureOrLoopback) if url.host_str().is_some_and(is_loopback) => false,
+            ("https", _) | ("http", AllowedRealms::Any) => false,
+            ("http", AllowedRealms::SecureOrLoopback) if url.host_str().is_some_and(is_loopback) => false,
             ("http", _) if self.credentials.is_none() => true,
-            _ => return Err(self.insecure(realm)),
+            _ => return Err(self.insecure_realm(realm)),
         };
         Ok(TokenServer { url, must_redirect })
     }
 
-    /// Returns as much of a realm as can be shown.
-    fn shown(&self, realm: &str) -> String {
+    /// Returns the part of a realm that can be shown.
+    fn redact_realm(&self, realm: &str) -> String {
         let url = Url::parse(realm).ok().and_then(without_user).map(String::from);
-        // What stands before an @ may be a password, wherever it is no URL that says so.
+        // In a text that is not a URL, everything before an @ may be a password.
         let text = url.unwrap_or_else(|| realm.rsplit('@').next().unwrap_or_default().to_owned());
-        self.server.sent.shown(&text).chars().take(200).collect()
+        self.server.sent.redact(&text).chars().take(200).collect()
     }
 }
 
-/// Returns whether a token server answers so that it may be asked in another way: one that takes no
-/// POST, or no identity token in it.
+/// Returns whether a status may mean that a token server does not support POST, or an identity
+/// token in it, so that GET is tried.
 fn is_wrong_method(status: StatusCode) -> bool {
     matches!(
         status,
@@ -393,20 +422,21 @@ fn is_wrong_method(status: StatusCode) -> bool {
     )
 }
 
-/// Returns a URL without user and password: nobody gave them to be sent. `None` if it is not one
-/// that can have them.
+/// Returns a URL without user and password, which the user did not give; `None` for a URL of a kind
+/// that cannot have them.
 fn without_user(mut url: Url) -> Option<Url> {
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
     Some(url)
 }
 
-/// Returns `user:password` in base64 as HTTP Basic sends it.
-fn basic(pair: &Secret) -> Option<HeaderValue> {
-    header("Basic", pair.reveal())
+/// Returns the `Authorization` for HTTP Basic. `pair` is `user:password` in base64.
+fn basic_header(pair: &Secret) -> Option<HeaderValue> {
+    authorization_header("Basic", pair.reveal())
 }
 
-fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
+/// Returns an `Authorization` header; `None` if the secret cannot stand in a header.
+fn authorization_header(scheme: &str, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("{scheme} {secret}")).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -419,7 +449,7 @@ mod tests {
     use crate::registry::secrets::SentSecrets;
     use crate::registry::tls::unverified_config;
 
-    fn authorizer(realms: Realms, credentials: Option<Means>) -> Authorizer {
+    fn authorizer(realms: AllowedRealms, credentials: Option<AuthMethod>) -> Authorizer {
         let server = Server {
             name: "r".to_owned(),
             referrer: None,
@@ -435,38 +465,38 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_stand_in_a_header_is_none() {
-        assert!(header("Bearer", "a\r\nX-Other: b").is_none());
-        let value = header("Bearer", "secret").unwrap();
+    fn token_that_cannot_stand_in_a_header_is_refused() {
+        assert!(authorization_header("Bearer", "a\r\nX-Other: b").is_none());
+        let value = authorization_header("Bearer", "secret").unwrap();
         assert_eq!(format!("{value:?}"), "Sensitive");
     }
 
     #[test]
-    fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
+    fn realms_need_tls_or_this_machine() {
         let realm = |realms, realm: &str| {
-            let credentials = Means::basic("someone", &Secret::new("secret".to_owned()));
+            let credentials = AuthMethod::basic("someone", &Secret::new("secret".to_owned()));
             authorizer(realms, Some(credentials)).token_server(realm).is_ok()
         };
-        assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
-        assert!(!realm(Realms::Secure, "http://auth.example/token"));
-        assert!(!realm(Realms::Secure, "http://127.0.0.1/token"));
-        assert!(!realm(Realms::SecureOrLoopback, "http://auth.example/token"));
-        assert!(realm(Realms::SecureOrLoopback, "http://127.0.0.1:5001/token"));
-        assert!(realm(Realms::SecureOrLoopback, "http://[::1]:5001/token"));
-        assert!(!realm(Realms::SecureOrLoopback, "/token"));
-        assert!(!realm(Realms::SecureOrLoopback, "file:///token"));
-        assert!(realm(Realms::Any, "http://auth.example/token"));
-        assert!(!realm(Realms::Any, "file:///token"));
-        // Without credentials, there is nothing to lose but the token, which must come over TLS.
-        let server = authorizer(Realms::Secure, None);
+        assert!(realm(AllowedRealms::Secure, "https://auth.example/token?x=y"));
+        assert!(!realm(AllowedRealms::Secure, "http://auth.example/token"));
+        assert!(!realm(AllowedRealms::Secure, "http://127.0.0.1/token"));
+        assert!(!realm(AllowedRealms::SecureOrLoopback, "http://auth.example/token"));
+        assert!(realm(AllowedRealms::SecureOrLoopback, "http://127.0.0.1:5001/token"));
+        assert!(realm(AllowedRealms::SecureOrLoopback, "http://[::1]:5001/token"));
+        assert!(!realm(AllowedRealms::SecureOrLoopback, "/token"));
+        assert!(!realm(AllowedRealms::SecureOrLoopback, "file:///token"));
+        assert!(realm(AllowedRealms::Any, "http://auth.example/token"));
+        assert!(!realm(AllowedRealms::Any, "file:///token"));
+        // Without credentials, only the token is secret, and must come over TLS.
+        let server = authorizer(AllowedRealms::Secure, None);
         assert!(server.token_server("http://auth.example/token").unwrap().must_redirect);
         assert!(!server.token_server("https://auth.example/token").unwrap().must_redirect);
         assert!(server.token_server("ftp://auth.example/token").is_err());
     }
 
     #[test]
-    fn scopes_have_the_repository_in_them() {
-        let authorizer = authorizer(Realms::Secure, None);
+    fn scopes_include_the_repository() {
+        let authorizer = authorizer(AllowedRealms::Secure, None);
         let own = "repository:a:pull";
         for (challenge, expected) in [
             ("", &[own][..]),

@@ -1,9 +1,9 @@
-//! Chunks, which move from stage to stage.
+//! Chunks: buffers of bytes that move from stage to stage.
 
 use std::io::{self, BufRead, Read};
 
-/// Bytes of a chunk: enough to outweigh the cost of scheduling a job, and few enough to stay in a
-/// processor's cache.
+/// Capacity of a chunk in bytes: large enough to outweigh the cost of scheduling a job, and small
+/// enough to stay in a processor's cache.
 pub(super) const CHUNK_LEN: usize = if cfg!(test) { 4 } else { 256 << 10 };
 
 /// Consecutive bytes of a blob or of a tar.
@@ -36,8 +36,8 @@ impl Chunk {
         self.len = 0;
     }
 
-    /// Replaces the content by what the reader gives until the chunk is full or the reader ends.
-    /// Bytes that came before an error count.
+    /// Replaces the content with bytes of a reader, until the chunk is full or the reader ends.
+    /// After an error, the chunk has the bytes that were read before it.
     pub(super) fn fill(&mut self, reader: &mut impl Read) -> io::Result<()> {
         self.len = 0;
         while self.len < self.buffer.len() {
@@ -54,7 +54,7 @@ impl Chunk {
 
 /// A source of chunks, in order.
 pub(in crate::rootfs) trait Chunks {
-    /// Takes back the last chunk, which was read, and returns the next; `None` at the end.
+    /// Takes back the previous chunk, and returns the next one; `None` at the end.
     fn next(&mut self, read: Option<Chunk>) -> io::Result<Option<Chunk>>;
 }
 
@@ -82,7 +82,7 @@ impl<C: Chunks> ChunkReader<C> {
 
 impl<C: Chunks> BufRead for ChunkReader<C> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        // The last chunk may be empty.
+        // A loop, because the last chunk may be empty.
         while self.chunk.as_ref().is_none_or(|chunk| chunk.len == self.position) {
             self.position = 0;
             self.chunk = self.chunks.next(self.chunk.take())?;
@@ -107,7 +107,7 @@ impl<C: Chunks> Read for ChunkReader<C> {
     }
 }
 
-/// Number of chunks that exist, which the model test compares with the bound.
+/// Count of the chunks that exist, which the model test compares with the limit.
 #[cfg(test)]
 pub(super) mod counted {
     use std::cell::Cell;
@@ -116,7 +116,7 @@ pub(super) mod counted {
         static COUNT: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// A chunk of the test that runs on this thread.
+    /// Counts one chunk of the test on this thread.
     pub(super) struct Counted(());
 
     impl Counted {

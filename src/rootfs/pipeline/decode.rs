@@ -1,5 +1,5 @@
-//! The stage that decodes: from the blob of a layer to its tar, chunk by chunk, and on to the end
-//! of the blob.
+//! The decode stage: decompresses the blob of a layer to its tar, chunk by chunk, and then reads
+//! the rest of the blob, so that its hash is complete.
 
 use std::io;
 use std::sync::Arc;
@@ -10,129 +10,132 @@ use super::stages::{BlobEnd, LayerSource, TarDecoder};
 use crate::error::LayerFailure;
 use layer::{Compression, DeclaredChecksum};
 
-/// Opens a blob, and undoes its compression.
-pub(super) struct Decode<'a> {
+/// The decode stage of one layer. It opens the blob too.
+pub(super) struct DecodeStage<'a> {
     source: &'a dyn LayerSource,
     index: usize,
-    phase: Phase,
+    state: DecodeState,
 }
 
-enum Phase {
-    /// Nothing was asked of the source yet.
+enum DecodeState {
+    /// The blob is not open.
     Closed,
-    /// The tar is being decoded.
-    Tar(Box<dyn TarDecoder>, Arc<ReadAhead>),
+    /// The blob is compressed.
+    Packed(Box<dyn TarDecoder>, Arc<ReadAhead>),
     /// The blob is the tar.
     Unpacked(Arc<ReadAhead>),
-    /// The rest is only hashed: an error in the tar may come from a damaged blob.
+    /// The tar has ended or failed. The rest of the blob is read for its hash: a damaged blob may
+    /// have caused the error.
     Rest(Arc<ReadAhead>),
     Done,
 }
 
-/// Result of one step.
+/// Result of [`DecodeStage::advance`]. The chunk may be empty with each of them.
 pub(super) enum Decoded {
-    /// The source has the blob or not, and it can be decoded or not.
+    /// The blob was opened, and its compression detected.
     Opened(Result<Compression, LayerFailure>),
-    /// More of the tar, perhaps, and more to come.
+    /// The next bytes of the tar. More bytes of the tar or of the blob follow.
     Chunk,
-    /// More of the tar, perhaps; for more, a window of this many bytes must be granted.
+    /// The next bytes of the tar. To continue, the decoder needs a window of this many bytes.
     Window(u64),
-    /// The last of the tar, and what the blob says of all of it; or the part before an error.
+    /// The last bytes of the tar, with the checksum that the blob declares; or those before an
+    /// error.
     TarEnd(io::Result<Option<DeclaredChecksum>>),
-    /// All of the blob was read.
+    /// The blob was read to its end.
     BlobEnd(BlobEnd),
 }
 
-impl<'a> Decode<'a> {
-    /// Returns the stage of a layer, with nothing asked of the source.
+impl<'a> DecodeStage<'a> {
+    /// Returns the stage of a layer, with its blob closed.
     pub(super) fn new(source: &'a dyn LayerSource, index: usize) -> Self {
         Self {
             source,
             index,
-            phase: Phase::Closed,
+            state: DecodeState::Closed,
         }
     }
 
-    /// Returns whether there are no more steps.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.phase, Phase::Done)
+        matches!(self.state, DecodeState::Done)
     }
 
-    /// Returns the blob, as long as there is more of it to read.
+    /// Returns the blob while it is open.
     pub(super) fn read_ahead(&self) -> Option<Arc<ReadAhead>> {
-        match &self.phase {
-            Phase::Tar(_, blob) | Phase::Unpacked(blob) | Phase::Rest(blob) => Some(Arc::clone(blob)),
-            Phase::Closed | Phase::Done => None,
+        match &self.state {
+            DecodeState::Packed(_, blob) | DecodeState::Unpacked(blob) | DecodeState::Rest(blob) => {
+                Some(Arc::clone(blob))
+            }
+            DecodeState::Closed | DecodeState::Done => None,
         }
     }
 
-    /// Goes on without the tar.
+    /// Continues with the rest of the blob, without the rest of the tar.
     pub(super) fn skip_tar(&mut self) {
         if let Some(blob) = self.read_ahead() {
-            self.phase = Phase::Rest(blob);
+            self.state = DecodeState::Rest(blob);
         }
     }
 
-    /// Grants the decoder memory for windows of at most `max` bytes.
+    /// Grants the decoder memory for a window of at most `max` bytes.
     pub(super) fn grant_window(&mut self, max: u64) {
-        if let Phase::Tar(decoder, _) = &mut self.phase {
+        if let DecodeState::Packed(decoder, _) = &mut self.state {
             decoder.grant_window(max);
         }
     }
 
-    /// Goes one step further. The chunk then holds the next part of the tar.
-    pub(super) fn step(&mut self, chunk: &mut Chunk) -> Decoded {
-        match &mut self.phase {
-            Phase::Closed => {
+    /// Opens the blob, or reads one chunk. `chunk` then holds the next bytes of the tar, if any.
+    pub(super) fn advance(&mut self, chunk: &mut Chunk) -> Decoded {
+        match &mut self.state {
+            DecodeState::Closed => {
                 chunk.clear();
                 Decoded::Opened(self.open())
             }
-            Phase::Tar(decoder, blob) => {
+            DecodeState::Packed(decoder, blob) => {
                 let filled = chunk.fill(decoder);
                 match (decoder.wanted_window(), filled) {
                     (Some(window), Ok(())) => Decoded::Window(window),
                     (None, Ok(())) if chunk.is_full() => Decoded::Chunk,
                     (_, end) => {
                         let end = end.map(|()| decoder.checksum());
-                        self.phase = Phase::Rest(Arc::clone(blob));
+                        self.state = DecodeState::Rest(Arc::clone(blob));
                         Decoded::TarEnd(end)
                     }
                 }
             }
-            Phase::Unpacked(blob) => match blob.exchange(chunk) {
+            DecodeState::Unpacked(blob) => match blob.swap_with_next(chunk) {
                 Ok(true) => Decoded::Chunk,
                 end => {
                     chunk.clear();
-                    self.phase = Phase::Rest(Arc::clone(blob));
+                    self.state = DecodeState::Rest(Arc::clone(blob));
                     Decoded::TarEnd(end.map(|_| None))
                 }
             },
-            Phase::Rest(blob) => {
-                let has_more = matches!(blob.exchange(chunk), Ok(true));
+            DecodeState::Rest(blob) => {
+                let has_more = matches!(blob.swap_with_next(chunk), Ok(true));
                 chunk.clear();
                 if has_more {
                     return Decoded::Chunk;
                 }
-                let end = blob.end();
-                self.phase = Phase::Done;
+                let end = blob.finish();
+                self.state = DecodeState::Done;
                 Decoded::BlobEnd(end)
             }
-            Phase::Done => unreachable!("there is no step after the last"),
+            DecodeState::Done => unreachable!("a stage that is done has no job"),
         }
     }
 
     fn open(&mut self) -> Result<Compression, LayerFailure> {
-        self.phase = Phase::Done;
+        self.state = DecodeState::Done;
         let blob = Arc::new(ReadAhead::new(self.source.open(self.index)?));
-        self.phase = Phase::Rest(Arc::clone(&blob));
+        self.state = DecodeState::Rest(Arc::clone(&blob));
         let reader = ReadAheadReader::new(Arc::clone(&blob));
         let (compression, decoder) = self.source.decoder(self.index, Box::new(reader))?;
-        self.phase = match decoder {
+        self.state = match decoder {
             Some(mut decoder) => {
                 decoder.grant_window(0);
-                Phase::Tar(decoder, blob)
+                DecodeState::Packed(decoder, blob)
             }
-            None => Phase::Unpacked(blob),
+            None => DecodeState::Unpacked(blob),
         };
         Ok(compression)
     }

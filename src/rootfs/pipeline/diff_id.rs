@@ -1,5 +1,15 @@
-//! The check of a layer's tar: compares it with what the blob and the image's config say, and keeps
-//! it for later builds.
+//! The check stage: verifies the tar of a layer, and caches it for later builds.
+//!
+//! *Checksums of gzip.* The decoder is the stage that all others wait for, so it does not compute
+//! the CRC-32 of gzip's members. It parses the members itself and uses a library only to inflate
+//! them, and combines the CRC-32 that each member declares to one of the whole tar. This stage
+//! computes the CRC-32 of the tar and compares the two.
+//!
+//! *Cached tars.* The cache for later builds has tars, and not the content of finished images. A
+//! tar is named by its digest, so the rules for blobs in the state directory apply to it, and it is
+//! read as a layer without compression, which the diff ID alone verifies. Finished content would
+//! save little more, and would depend on every option that changes where content lies. The cache is
+//! off by default, because it doubles what a first build writes.
 
 use std::io;
 
@@ -7,16 +17,16 @@ use super::stages::TarCheck;
 use layer::{Checksum, DeclaredChecksum};
 use oci::{DigestError, DigestVerifier, Layer, Source, TarCacheWriter};
 
-/// Hashes a tar, and keeps it if the source does.
+/// Hashes the tar of a layer, and writes it to the cache if the source has one.
 pub(super) struct DiffIdCheck<'a> {
     source: &'a Source,
     layer: &'a Layer,
-    /// `None` if the tar is the blob, which is hashed as such.
-    check: Option<DigestVerifier>,
-    keep: Option<TarCacheWriter>,
-    begun: bool,
-    /// CRC-32 of the tar so far, if the blob is compressed with gzip.
-    checksum: Option<Checksum>,
+    /// Verifies the diff ID. `None` if the tar is the blob, whose digest the fetch stage verifies.
+    verifier: Option<DigestVerifier>,
+    cache_writer: Option<TarCacheWriter>,
+    started: bool,
+    /// CRC-32 of the bytes so far, if the blob is compressed with gzip.
+    crc32: Option<Checksum>,
 }
 
 impl<'a> DiffIdCheck<'a> {
@@ -25,48 +35,48 @@ impl<'a> DiffIdCheck<'a> {
         Self {
             source,
             layer,
-            check: (!is_blob).then(|| DigestVerifier::new(layer.diff_id.clone(), None)),
-            keep: None,
-            begun: false,
-            checksum: None,
+            verifier: (!is_blob).then(|| DigestVerifier::new(layer.diff_id.clone(), None)),
+            cache_writer: None,
+            started: false,
+            crc32: None,
         }
     }
 }
 
 impl TarCheck for DiffIdCheck<'_> {
     fn begin_gzip(&mut self) {
-        self.checksum = (!self.layer.is_cached_tar()).then(Checksum::default);
+        self.crc32 = (!self.layer.is_cached_tar()).then(Checksum::default);
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        if !self.begun {
-            self.begun = true;
-            self.keep = self.source.cache_tar(self.layer);
+        if !self.started {
+            self.started = true;
+            self.cache_writer = self.source.cache_tar(self.layer);
         }
-        if let Some(checksum) = &mut self.checksum {
-            checksum.update(bytes);
+        if let Some(crc32) = &mut self.crc32 {
+            crc32.update(bytes);
         }
-        if let Some(check) = &mut self.check {
-            check.update(bytes).expect("a tar has any size");
+        if let Some(verifier) = &mut self.verifier {
+            verifier.update(bytes).expect("no size is expected of a tar");
         }
-        if let Some(keep) = &mut self.keep {
-            keep.write(bytes);
+        if let Some(writer) = &mut self.cache_writer {
+            writer.write(bytes);
         }
     }
 
-    fn expect(&self, said: Option<DeclaredChecksum>) -> io::Result<()> {
-        match self.checksum.zip(said) {
-            Some((checksum, said)) => Ok(checksum.expect(said)?),
+    fn check_declared(&self, declared: Option<DeclaredChecksum>) -> io::Result<()> {
+        match self.crc32.zip(declared) {
+            Some((crc32, declared)) => Ok(crc32.verify(declared)?),
             None => Ok(()),
         }
     }
 
     fn finish(self: Box<Self>) -> Result<(), DigestError> {
-        if let Some(check) = self.check {
-            check.finish()?;
+        if let Some(verifier) = self.verifier {
+            verifier.finish()?;
         }
-        if let Some(keep) = self.keep {
-            keep.commit();
+        if let Some(writer) = self.cache_writer {
+            writer.commit();
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The layers of an image as a source has them: what their stages work with in a build.
+//! The layers of an image from a source, with the blobs, decoders and checks of a build.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
@@ -10,12 +10,12 @@ use layer::cancel::{Cancel, Cancellable, Cancelled};
 use layer::{Compression, DeclaredChecksum, Decoder};
 use oci::{Blob, DigestVerifier, Layer, Source};
 
-/// The layers of an image as a source has them.
+/// The layers of an image, as its source reads them.
 pub(in crate::rootfs) struct ImageLayers<'a> {
     pub(in crate::rootfs) source: &'a Source,
     pub(in crate::rootfs) layers: &'a [Layer],
     cancel: &'a Cancel,
-    /// Of each layer, whether one below has its digest.
+    /// For each layer, whether a lower one has the same digest.
     repeated: Vec<bool>,
 }
 
@@ -50,23 +50,23 @@ impl LayerSource for ImageLayers<'_> {
 
     fn open(&self, index: usize) -> Result<Box<dyn BlobReader>, LayerFailure> {
         let layer = &self.layers[index];
-        // A second compression, of an archive that holds the layer, is undone by the decoder too,
-        // so that its memory counts.
+        // If the archive with the blob is compressed too, the decoder undoes both compressions, so
+        // that the memory of both is granted.
         let blob = self.source.blob(layer)?.into_stored();
-        let check = DigestVerifier::new(layer.digest.clone(), Some(layer.size));
-        Ok(Box::new(HashedBlob::new(blob, check, self.cancel)))
+        let verifier = DigestVerifier::new(layer.digest.clone(), Some(layer.size));
+        Ok(Box::new(HashedBlob::new(blob, verifier, self.cancel)))
     }
 
     fn decoder(&self, index: usize, blob: Box<dyn BufRead + Send>) -> Result<OpenTar, LayerFailure> {
         let layer = &self.layers[index];
         if layer.is_cached_tar() {
-            let compression = Compression::announced(&layer.media_type).unwrap_or(Compression::None);
+            let compression = Compression::from_media_type(&layer.media_type).unwrap_or(Compression::None);
             return Ok((compression, None));
         }
         let decoder = layer::decode(blob, &layer.media_type)?;
         let compression = decoder.compression();
-        // The checksums of gzip are computed by the check of the tar.
-        Ok((compression, Some(Box::new(decoder.believing_checksums()))))
+        // The check stage computes the checksums of gzip.
+        Ok((compression, Some(Box::new(decoder.trusting_checksums()))))
     }
 
     fn tar_check(&self, index: usize) -> Box<dyn TarCheck + '_> {
@@ -84,22 +84,25 @@ impl<R: BufRead + Send> TarDecoder for Decoder<R> {
     }
 
     fn checksum(&self) -> Option<DeclaredChecksum> {
-        Decoder::checksum(self)
+        Decoder::declared_checksum(self)
     }
 }
 
-/// A blob, and its hash so far unless something else computes it.
+/// A blob, with its hash so far.
+///
+/// A blob that is read while it is downloaded is not hashed here: its download computes and
+/// verifies the hash.
 struct HashedBlob {
     blob: Cancellable<Blob>,
-    check: Option<DigestVerifier>,
-    /// Why there is no more of the blob, if that is not because it ended.
+    verifier: Option<DigestVerifier>,
+    /// The error that ended reading, if one occurred.
     failure: Option<io::Error>,
 }
 
 impl HashedBlob {
-    fn new(blob: Blob, check: DigestVerifier, cancel: &Cancel) -> Self {
+    fn new(blob: Blob, verifier: DigestVerifier, cancel: &Cancel) -> Self {
         Self {
-            check: (!blob.is_verified_elsewhere()).then_some(check),
+            verifier: (!blob.is_verified_elsewhere()).then_some(verifier),
             blob: Cancellable::new(blob, cancel),
             failure: None,
         }
@@ -110,7 +113,7 @@ impl Read for HashedBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = match self.blob.read(buffer) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                // The decoder gets one, and the other says how the blob ended.
+                // Two errors: one for the decoder, and one for the end of the blob.
                 self.failure = Some(if Cancelled::caused(&error) {
                     Cancelled.into()
                 } else {
@@ -120,8 +123,8 @@ impl Read for HashedBlob {
             }
             result => result?,
         };
-        if let Some(check) = &mut self.check {
-            let checked = check.update(&buffer[..len]);
+        if let Some(verifier) = &mut self.verifier {
+            let checked = verifier.update(&buffer[..len]);
             checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
         Ok(len)
@@ -129,10 +132,10 @@ impl Read for HashedBlob {
 }
 
 impl BlobReader for HashedBlob {
-    fn end(self: Box<Self>) -> BlobEnd {
+    fn finish(self: Box<Self>) -> BlobEnd {
         BlobEnd {
             read: self.failure.map_or(Ok(()), Err),
-            verdict: self.check.map_or(Ok(()), DigestVerifier::finish),
+            verdict: self.verifier.map_or(Ok(()), DigestVerifier::finish),
         }
     }
 }
@@ -144,20 +147,20 @@ mod tests {
     use super::*;
     use oci::{Algorithm, Digest};
 
-    /// Reads a blob of ten bytes to its end.
+    /// Reads a blob of ten zero bytes to its end.
     fn read(file: File, cancelled: bool) -> (io::Result<usize>, BlobEnd) {
-        let check = DigestVerifier::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
+        let verifier = DigestVerifier::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
         let cancel = Cancel::new();
         if cancelled {
             cancel.cancel();
         }
-        let mut blob = Box::new(HashedBlob::new(Blob::of_file(file, 10), check, &cancel));
+        let mut blob = Box::new(HashedBlob::new(Blob::of_file(file, 10), verifier, &cancel));
         let read = blob.read_to_end(&mut Vec::new());
-        (read, blob.end())
+        (read, blob.finish())
     }
 
     #[test]
-    fn an_unreadable_blob_is_not_called_damaged() {
+    fn unreadable_blob_is_not_reported_as_damaged() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(10).unwrap();
         let (read_result, end) = read(file.reopen().unwrap(), false);

@@ -1,8 +1,9 @@
-//! Model test of the pipeline: everything but the blobs, the decoders, the checks and the output is
-//! real, and a model checker picks which thread goes on at each operation on a lock.
+//! Model test of the pipeline, by a model checker (shuttle).
 //!
-//! Each run has an image, a number of threads and an order of its own. A failure prints the order,
-//! with which `shuttle::replay` repeats it. The checker also fails where all threads that are left
+//! Blobs, decoders, checks and the output are replaced ([`fake`]); everything else is the real
+//! pipeline. At each operation on a lock, the checker chooses which thread continues. Each run has
+//! its own image, number of threads and schedule. A failure prints the schedule, which
+//! `shuttle::replay` repeats. The checker also fails on a deadlock, when all remaining threads
 //! wait.
 
 mod fake;
@@ -28,7 +29,7 @@ use super::stages::LayerSource;
 use fake::{FakeLayer, FakeOutput, FakeSource, Fault, Image, STAGES, Stage};
 use layer::cancel::Cancelled;
 
-/// Applies a layer: writes its tar to the output, behind those before it.
+/// Applies a layer: appends its tar to the output.
 fn apply(
     image: &Image,
     pipeline: &Pipeline<'_, impl Output + Send>,
@@ -58,7 +59,7 @@ fn apply(
     Ok(())
 }
 
-/// Applies all layers as a build does, which discards the first layer then, and writes over it.
+/// Applies all layers in the way a build does. Then discards the first layer, and writes over it.
 fn apply_all(image: &Image, pipeline: &Pipeline<'_, impl Output + Send>) -> Result<(), String> {
     let mut offset = 0;
     for layer in 0..image.layers.len() {
@@ -67,7 +68,7 @@ fn apply_all(image: &Image, pipeline: &Pipeline<'_, impl Output + Send>) -> Resu
         if applied.as_ref().is_err_and(is_final) {
             return applied;
         }
-        let end = pipeline.end(layer);
+        let end = pipeline.finish_blob(layer);
         end.read.map_err(|error| error.to_string())?;
         end.verdict.map_err(|error| error.to_string())?;
         applied?;
@@ -85,7 +86,7 @@ fn apply_all(image: &Image, pipeline: &Pipeline<'_, impl Output + Send>) -> Resu
     finish(&mut output).map_err(|error| format!("write: {error}"))
 }
 
-/// Builds an image, and checks what comes of it.
+/// Builds an image, and checks the result, which must be the planned fault or the right bytes.
 fn build(image: &Arc<Image>) {
     let source = FakeSource(Arc::clone(image));
     let mut output = FakeOutput {
@@ -94,13 +95,13 @@ fn build(image: &Arc<Image>) {
         layer: 0,
         count: 0,
     };
-    let threads = NonZeroUsize::new(image.thread_count).expect("the owner is one");
+    let threads = NonZeroUsize::new(image.thread_count).expect("the owner is a thread");
     let pipeline = Pipeline::new(&source, &mut output, threads, &image.cancel);
     let result = catch_unwind(AssertUnwindSafe(|| pipeline.run(|| apply_all(image, &pipeline))));
     drop(pipeline);
     let cancelled = image.cancel.is_cancelled();
     let reached = image.reached.load(Ordering::Relaxed);
-    let plan = image.plan.as_ref().map(|plan| (plan.stage, plan.fault));
+    let plan = image.planned.as_ref().map(|plan| (plan.stage, plan.fault));
     match (plan, result) {
         (Some((stage, Fault::Panic)), Err(panic)) => {
             assert!(reached && panicked_in(&*panic) == Some(stage));
@@ -114,7 +115,7 @@ fn build(image: &Arc<Image>) {
             assert!(reached && error == expected, "{error}");
         }
         (Some((_, Fault::Cancel)), Ok(Err(error))) => assert!(cancelled, "{error}"),
-        // It may come too late for anyone to notice.
+        // The cancellation may come too late to have an effect.
         (Some((_, Fault::Cancel)) | None, Ok(Ok(()))) => {
             assert_eq!(output.bytes, image.output());
         }
@@ -123,11 +124,12 @@ fn build(image: &Arc<Image>) {
     }
 }
 
+/// Returns the stage of a planned panic, from its payload.
 fn panicked_in(panic: &(dyn Any + Send)) -> Option<Stage> {
     panic.downcast_ref().copied()
 }
 
-/// Has a model checker run something, in orders that the scheduler picks.
+/// Runs `act` under the model checker, in the schedules of `scheduler`.
 fn explore(scheduler: impl shuttle::scheduler::Scheduler + 'static, act: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 256 << 10;
@@ -135,7 +137,7 @@ fn explore(scheduler: impl shuttle::scheduler::Scheduler + 'static, act: impl Fn
     Runner::new(scheduler, config).run(act);
 }
 
-/// Builds images in orders that the scheduler picks.
+/// Builds images under the model checker, and checks that all chunks are freed.
 fn check(scheduler: impl shuttle::scheduler::Scheduler + 'static, image: impl Fn() -> Image + Send + Sync + 'static) {
     explore(scheduler, move || {
         build(&Arc::new(image()));
@@ -149,7 +151,7 @@ fn tars_arrive_whole_and_in_order() {
     check(PctScheduler::new(3, 1000), || Image::random(None, 2));
 }
 
-/// The first of all orders that two threads can have for the smallest image.
+/// Explores schedules of two threads for the smallest image systematically, up to a limit.
 #[test]
 fn smallest_image_depth_first() {
     check(DfsScheduler::new(Some(5000), false), || {
@@ -164,21 +166,21 @@ fn smallest_image_depth_first() {
 }
 
 #[test]
-fn a_panic_in_each_stage() {
-    fails(Fault::Panic);
+fn panic_in_each_stage() {
+    check_each_stage(Fault::Panic);
 }
 
 #[test]
-fn an_error_in_each_stage() {
-    fails(Fault::Error);
+fn error_in_each_stage() {
+    check_each_stage(Fault::Error);
 }
 
 #[test]
-fn a_cancellation_in_each_stage() {
-    fails(Fault::Cancel);
+fn cancellation_in_each_stage() {
+    check_each_stage(Fault::Cancel);
 }
 
-fn fails(fault: Fault) {
+fn check_each_stage(fault: Fault) {
     for stage in STAGES {
         check(RandomScheduler::new(300), move || {
             Image::random(Some((stage, fault)), 1)
@@ -189,13 +191,13 @@ fn fails(fault: Fault) {
     }
 }
 
-/// Jobs that only end together, which those of a build never do.
-struct Together {
+/// Work whose jobs wait for each other at a barrier, so that each needs a worker of its own.
+struct BarrierWork {
     waiting: usize,
     barrier: Arc<Barrier>,
 }
 
-impl Work for Together {
+impl Work for BarrierWork {
     type Job = Arc<Barrier>;
     type JobResult = ();
 
@@ -212,11 +214,11 @@ impl Work for Together {
 }
 
 #[test]
-fn a_change_wakes_a_worker_for_each_job() {
+fn one_change_wakes_a_worker_for_each_job() {
     const WORKERS: usize = 3;
     explore(RandomScheduler::new(500), || {
         let barrier = Arc::new(Barrier::new(WORKERS + 1));
-        let scheduler = Scheduler::new(Together {
+        let scheduler = Scheduler::new(BarrierWork {
             waiting: 0,
             barrier: Arc::clone(&barrier),
         });
@@ -229,7 +231,7 @@ fn a_change_wakes_a_worker_for_each_job() {
 }
 
 #[test]
-fn a_blob_is_read_ahead_up_to_a_bound() {
+fn blob_is_read_ahead_up_to_the_limit() {
     explore(RandomScheduler::new(1), || {
         let layer = FakeLayer {
             len: 4 * read_ahead::MAX_WAITING * CHUNK_LEN,
@@ -253,6 +255,6 @@ fn a_blob_is_read_ahead_up_to_a_bound() {
         reader.read_to_end(&mut tar).unwrap();
         assert!(!blob.has_room());
         assert_eq!(tar, source.0.tar(0));
-        assert!(blob.end().verdict.is_ok());
+        assert!(blob.finish().verdict.is_ok());
     });
 }

@@ -1,4 +1,4 @@
-//! The stage that fetches: the blob of a layer, read and hashed ahead of its decoder.
+//! The fetch stage: reads and hashes the blob of a layer ahead of its decoder.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,35 +11,36 @@ use super::chunk::{Chunk, ChunkReader, Chunks};
 use super::stages::{BlobEnd, BlobReader};
 use super::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 
-/// Most chunks of a blob that wait for the decoder: 2 MiB.
+/// Limit on the chunks of a blob that wait for the decoder: 2 MiB.
 pub(super) const MAX_WAITING: usize = if cfg!(test) { 2 } else { 8 };
 
-/// A blob, and what was read of it and not decoded yet.
+/// A blob, and its chunks that were read and not decoded.
 ///
-/// Two jobs of a layer use it at once: one that fetches, and one that decodes. The decoder reads
-/// the blob itself where no chunk waits; it sleeps only while the other has the reader, and gives
-/// it back in any case. Each ends with the completion of its job, which is when the scheduler
-/// looks again whether there is room.
+/// Two jobs of a layer use it at the same time: one fetches, and one decodes. If no chunk waits,
+/// the decoder reads the blob itself. It blocks only while a fetch job has the reader, and a fetch
+/// job returns the reader even if it panics. [`ReadAhead::has_room`] changes only while one of
+/// these jobs runs, and the scheduler looks for jobs again when the job is complete.
 pub(in crate::rootfs) struct ReadAhead {
     state: Mutex<State>,
-    /// Notified when the reader is back, and with it a chunk or the end.
+    /// Notified when the reader is back, with a chunk or the end of the blob.
     fetched: Condvar,
-    /// Set if there is something to fetch, as of the last change: read without the lock, which
-    /// nobody takes under that of the scheduler.
+    /// Value of [`State::has_room`] at the last change. The scheduler reads it without this lock,
+    /// which must not be taken under the scheduler's lock.
     has_room: AtomicBool,
 }
 
 struct State {
-    /// The reader, which hashes too, unless a job has it.
+    /// The reader, which also hashes, unless a job has it.
     blob: Option<Box<dyn BlobReader>>,
     chunks: VecDeque<Chunk>,
-    /// End of the blob, behind all chunks. An error is returned once.
+    /// End of the blob, after all chunks. An error is returned once.
     end: Option<io::Result<()>>,
-    /// Chunks to be used again.
+    /// Chunks for reuse.
     spare: Vec<Chunk>,
 }
 
 impl State {
+    /// Returns whether a chunk can be fetched, and may be queued.
     fn has_room(&self) -> bool {
         self.blob.is_some() && self.end.is_none() && self.chunks.len() < MAX_WAITING
     }
@@ -59,13 +60,12 @@ impl ReadAhead {
         }
     }
 
-    /// Returns whether there is a chunk to fetch, and room for it. It may be too late when the job
-    /// begins.
+    /// Returns whether a fetch job is possible. That may have changed when the job starts.
     pub(super) fn has_room(&self) -> bool {
         self.has_room.load(Ordering::Relaxed)
     }
 
-    /// Reads and hashes one chunk, if there is still one to fetch, and room for it.
+    /// Reads and hashes one chunk, if that is still possible.
     pub(super) fn fetch(&self) {
         let state = self.lock();
         if state.has_room() {
@@ -73,11 +73,11 @@ impl ReadAhead {
         }
     }
 
-    /// Reads and hashes one chunk without the lock, and returns with it.
+    /// Reads and hashes one chunk without the lock, and queues it. Returns with the lock held.
     fn read_chunk<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        let mut blob = state.blob.take().expect("the caller has looked");
+        let mut blob = state.blob.take().expect("the caller checked that the reader is here");
         let mut chunk = state.spare.pop().unwrap_or_else(Chunk::new);
-        self.note_room(&state);
+        self.update_has_room(&state);
         drop(state);
         let filled = catch_unwind(AssertUnwindSafe(|| chunk.fill(&mut blob)));
         let mut state = self.lock();
@@ -85,15 +85,15 @@ impl ReadAhead {
         let (end, panic) = match filled {
             Ok(result) => ((result.is_err() || !chunk.is_full()).then_some(result), None),
             Err(panic) => (
-                Some(Err(io::Error::other("reading the blob has panicked"))),
+                Some(Err(io::Error::other("a panic occurred while the blob was read"))),
                 Some(panic),
             ),
         };
         state.end = end;
         state.chunks.push_back(chunk);
         debug_assert!(state.chunks.len() <= MAX_WAITING);
-        self.note_room(&state);
-        // Only the decoder waits.
+        self.update_has_room(&state);
+        // Only the decoder can be waiting.
         self.fetched.notify_one();
         if let Some(panic) = panic {
             drop(state);
@@ -102,13 +102,14 @@ impl ReadAhead {
         state
     }
 
-    /// Returns the next chunk, which it reads if none waits; `None` at the end.
+    /// Returns the next chunk, which is read now if none is queued; `None` at the end. Takes back
+    /// the chunk `used`.
     fn next(&self, used: Option<Chunk>) -> io::Result<Option<Chunk>> {
         let mut state = self.lock();
         state.spare.extend(used);
         loop {
             if let Some(chunk) = state.chunks.pop_front() {
-                self.note_room(&state);
+                self.update_has_room(&state);
                 return Ok(Some(chunk));
             }
             if let Some(end) = &mut state.end {
@@ -122,8 +123,8 @@ impl ReadAhead {
         }
     }
 
-    /// Exchanges a chunk for the next, and returns whether there was one.
-    pub(super) fn exchange(&self, chunk: &mut Chunk) -> io::Result<bool> {
+    /// Swaps `chunk` with the next one. Returns `false` at the end.
+    pub(super) fn swap_with_next(&self, chunk: &mut Chunk) -> io::Result<bool> {
         let Some(next) = self.next(None)? else {
             return Ok(false);
         };
@@ -132,15 +133,15 @@ impl ReadAhead {
         Ok(true)
     }
 
-    /// Returns how the blob ended, of which no more is read.
-    pub(super) fn end(&self) -> BlobEnd {
+    /// Returns how the blob ended. Must be called once, after its last chunk.
+    pub(super) fn finish(&self) -> BlobEnd {
         let mut state = self.lock();
         let blob = state.blob.take();
-        self.note_room(&state);
-        blob.expect("the reader came back with the end").end()
+        self.update_has_room(&state);
+        blob.expect("the reader is back at the end").finish()
     }
 
-    fn note_room(&self, state: &State) {
+    fn update_has_room(&self, state: &State) {
         self.has_room.store(state.has_room(), Ordering::Relaxed);
     }
 
@@ -149,7 +150,7 @@ impl ReadAhead {
     }
 }
 
-/// Reader of a blob for its decoder.
+/// Reader of the bytes of a blob, for its decoder.
 pub(in crate::rootfs) type ReadAheadReader = ChunkReader<Arc<ReadAhead>>;
 
 impl Chunks for Arc<ReadAhead> {

@@ -1,59 +1,63 @@
-//! A scheduler of jobs for a pool of threads, which knows nothing of what the jobs do.
+//! Runs jobs on a pool of threads. Knows nothing about what the jobs do.
 //!
-//! [`Work`] holds what there is to do, says which job is the most urgent, and bounds what waits.
-//! The *owner* is the thread that called [`Scheduler::run`]; the others are *workers*. A thread
-//! takes a job out of the work, runs it without the lock, and puts its result back:
+//! [`Work`] has what remains to do, chooses the most urgent job, and bounds what waits. It is a
+//! trait so that the rules of this file fit on a page, and a model checker can explore them with
+//! other work. The *owner* is the thread that called [`Scheduler::run`]; the others are *workers*.
+//! A thread takes a job out of the work, runs it without the lock, and puts the result back:
 //!
 //! ```text
-//!                ┌──────────── complete, wake ◄───────────┐
-//!                ▼                                        │
-//!   Work ── next_job ──► job, owned by one thread ──► its result
-//!     │
-//!     └── no job ──► sleep ── notified ──► look again
+//!              ┌───────────── complete, wake ◄──────────┐
+//!              ▼                                        │
+//!            Work ── next_job ──► job, owned by one thread, runs without the lock
+//!              │
+//!              └── no job ──► park ── notified ──► look for a job again
 //! ```
 //!
 //! # Invariants
 //!
-//! 1. The work is read and changed under the lock. No job runs under it, and no thread that holds
-//!    it sleeps or waits for a job.
-//! 2. A job owns what it works with, and the work lacks that until the job is complete. So nothing
-//!    is worked with by two threads at once.
+//! 1. The work is read and changed only under the lock. No job runs under the lock, and no thread
+//!    that holds it parks, or waits for a job.
+//! 2. A job owns what it works on, and the work is without it until the job is complete. So no two
+//!    threads work on the same thing.
 //! 3. `running` is the number of jobs that were taken and are not complete.
-//! 4. Each change that may make a job possible, or give the owner what it waits for, is followed by
+//! 4. A change that may make a job possible, or provide what the owner waits for, is followed by
 //!    [`Scheduler::wake`] before the lock is released. Only [`Scheduler::run_job`] and
 //!    [`Scheduler::update`] make such changes.
-//! 5. A thread sleeps only after it looked for a job and found none, under the same hold of the
-//!    lock. The owner looked for what it waits for as well.
-//! 6. The owner sleeps only while a job runs. It is [`Work`] that must keep this, and
-//!    [`Scheduler::sleep_as_owner`] asserts it.
-//! 7. A job ends, whatever other threads do: it waits for devices, and at most for a job that
-//!    another thread runs, but never for one that nobody has taken.
-//! 8. `stopped` is set once and stays. After that, no thread begins a job or sleeps.
+//! 5. A thread parks only after it looked for a job and found none, without releasing the lock in
+//!    between. The owner has also looked for what it waits for.
+//! 6. The owner parks only while a job runs. [`Work`] is responsible for that, and
+//!    [`Scheduler::park_owner`] asserts it.
+//! 7. A job ends, whatever other threads do. It may wait for devices and for a job that another
+//!    thread runs, but never for a job that no thread has taken.
+//! 8. `stopped` is set once and never cleared. After that, no thread starts a job or parks.
 //!
-//! # No wake-up is lost
+//! # No lost wake-up
 //!
-//! A change comes either before a thread looks, which then sees it, or after the thread sleeps,
-//! since it holds the lock in between (5); then it is notified (4). One notification wakes one
-//! worker, though a change may make several jobs possible. So a worker that was woken, and finds a
-//! job, wakes the next one before it runs the job. The chain ends where a worker finds no job. To
-//! wake all of them at each change would cost more than a job. A worker that was notified and does
-//! not run yet counts as one that sleeps. A second notification may pass by it, but it will look
-//! after the second change too.
+//! A change is made either before a thread looks for a job, and then the thread sees it, or after
+//! the thread has parked, since it holds the lock in between (5), and then it is notified (4).
 //!
-//! # It always goes on
+//! A notification wakes one worker, although a change may make several jobs possible. So a worker
+//! that was woken and finds a job wakes the next worker before it runs the job. The chain ends at a
+//! worker that finds no job. To wake all workers at each change would cost more than a job.
 //!
-//! When the owner sleeps, a job runs (6) and ends (7), and its completion wakes the owner (4). The
-//! owner alone, without workers, finds `running` at zero whenever it looks. So it never sleeps, and
-//! does every job itself. Workers wait for nothing but the lock, jobs and the stop, which the owner
-//! brings about when it ends.
+//! A worker that was notified and does not run yet counts as parked. A second notification may
+//! therefore reach no other worker, but the first worker looks after the second change as well.
 //!
-//! # How it ends
+//! # Progress
 //!
-//! The owner's function returns, or any thread panics: in a job, in [`Work`], or in the owner's
-//! function. Either leads to [`Scheduler::stop`], which wakes all. Workers return, and an owner
-//! that waits panics. Once all threads have ended, [`Scheduler::run`] goes on with the first panic,
-//! if there was one. A panic may leave the work in any state, and nobody looks at it again (8); so
-//! poison of the lock says nothing new. Errors and cancellation are results of jobs like others.
+//! While the owner is parked, a job runs (6). The job ends (7), and its completion wakes the owner
+//! (4). An owner without workers finds `running` at zero whenever it looks; so it never parks, and
+//! runs every job itself. Workers wait for the lock, for jobs, and for the stop, which the owner
+//! causes when its function returns.
+//!
+//! # Stop
+//!
+//! The scheduler stops when the owner's function returns, or when any thread panics: in a job, in
+//! [`Work`], or in the owner's function. [`Scheduler::stop`] wakes all threads. Workers return, and
+//! an owner that waits panics. When all threads have ended, [`Scheduler::run`] resumes the first
+//! panic, if one occurred. A panic may leave the work in any state, but no thread uses it again
+//! (8), so a poisoned lock is ignored. Errors and cancellations are results of jobs, and do not
+//! stop the scheduler.
 
 use std::any::Any;
 use std::mem;
@@ -62,51 +66,51 @@ use std::sync::PoisonError;
 
 use super::sync::{Condvar, Mutex, MutexGuard, scope, spawn};
 
-/// Work that a scheduler hands out.
+/// Work that a scheduler divides into jobs.
 pub(super) trait Work {
-    /// Something to do without the lock.
+    /// A part of the work that one thread runs without the lock.
     type Job;
     /// Result of a job.
     type JobResult;
 
-    /// Takes the most urgent job for a role, if there is one.
+    /// Takes the most urgent job for a role; `None` if no job is possible now.
     ///
-    /// While no job runs and the owner lacks what it waits for, there must be one for its role.
+    /// Must return a job for the owner's role while no job runs and the owner waits.
     fn next_job(&mut self, role: Role) -> Option<Self::Job>;
 
-    /// Does a job.
+    /// Runs a job.
     fn run(job: Self::Job) -> Self::JobResult;
 
-    /// Takes back what a job owned, and what it made.
+    /// Takes back what a job owned, with its result.
     fn complete(&mut self, result: Self::JobResult);
 }
 
-/// Thread that asks for a job.
+/// Role of a thread that looks for a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// A worker.
     Worker,
-    /// The owner, which waits for what jobs make.
+    /// The owner, while it waits for a result of jobs.
     Consumer,
-    /// The owner, which waits until jobs have taken what it made.
+    /// The owner, while it waits until jobs have processed what it queued.
     Producer,
 }
 
-/// Work, and the threads that do it.
+/// Work, and the threads that run its jobs.
 pub(super) struct Scheduler<W> {
     state: Mutex<State<W>>,
-    /// Notified when there may be what the owner waits for.
+    /// Notified when the owner may find what it waits for, or a job.
     for_owner: Condvar,
-    /// Notified when there may be a job for one more worker.
+    /// Notified when one more worker may find a job.
     for_workers: Condvar,
 }
 
 struct State<W> {
     work: W,
-    /// Jobs that were taken and are not complete.
+    /// Number of jobs that were taken and are not complete.
     running: usize,
-    owner_sleeps: bool,
-    sleeping_workers: usize,
+    owner_parked: bool,
+    parked_workers: usize,
     stopped: bool,
     /// Payload of the first panic.
     panic: Option<Box<dyn Any + Send>>,
@@ -126,8 +130,8 @@ impl<W: Work + Send> Scheduler<W> {
             state: Mutex::new(State {
                 work,
                 running: 0,
-                owner_sleeps: false,
-                sleeping_workers: 0,
+                owner_parked: false,
+                parked_workers: 0,
                 stopped: false,
                 panic: None,
             }),
@@ -136,31 +140,33 @@ impl<W: Work + Send> Scheduler<W> {
         }
     }
 
-    /// Runs `owner` on this thread while workers do jobs, `threads` in all, and stops when it ends.
-    /// `on_stop` ends what jobs wait for, and may be called more than once.
+    /// Runs `owner` on this thread while workers run jobs, on `threads` threads in all, and stops
+    /// the workers when `owner` returns. `on_stop` must end the waits of jobs; it may be called
+    /// more than once.
     pub(super) fn run<T>(&self, threads: usize, on_stop: impl Fn() + Sync, owner: impl FnOnce() -> T) -> T {
         let on_stop = &on_stop;
         let result = scope(|scope| {
             for number in 1..threads {
-                // With fewer threads it takes longer, and with none too.
+                // If the system allows no more threads, the build continues with fewer, or with the
+                // owner alone.
                 if !spawn(scope, format!("layers-{number}"), move || {
-                    self.until_stopped(on_stop, || self.work());
+                    self.run_then_stop(on_stop, || self.run_jobs());
                 }) {
                     break;
                 }
             }
-            self.until_stopped(on_stop, owner)
+            self.run_then_stop(on_stop, owner)
         });
         let panic = self.lock().panic.take();
         match (panic, result) {
             (None, Some(result)) => result,
             (Some(panic), _) => resume_unwind(panic),
-            (None, None) => unreachable!("a function that does not return leaves its panic"),
+            (None, None) => unreachable!("a function without a result has panicked"),
         }
     }
 
-    /// Waits as the owner until `find` returns something, and does jobs meanwhile. `find` may take
-    /// that out of the work, which makes no job possible.
+    /// Waits as the owner until `find` returns a value, and runs jobs meanwhile. `find` may take
+    /// the value out of the work, if that makes no job possible.
     ///
     /// # Panics
     ///
@@ -170,7 +176,7 @@ impl<W: Work + Send> Scheduler<W> {
         loop {
             if state.stopped {
                 drop(state);
-                // Whose panic is reported is the worker's.
+                // `run` resumes the panic of the worker, not this one.
                 resume_unwind(Box::new("a worker has panicked"));
             }
             if let Some(found) = find(&mut state.work) {
@@ -181,7 +187,7 @@ impl<W: Work + Send> Scheduler<W> {
                     drop(state);
                     self.run_job(job)
                 }
-                None => self.sleep_as_owner(state),
+                None => self.park_owner(state),
             };
         }
     }
@@ -194,13 +200,13 @@ impl<W: Work + Send> Scheduler<W> {
         result
     }
 
-    /// Does jobs until the scheduler stops.
-    fn work(&self) {
+    /// Runs jobs as a worker, until the scheduler stops.
+    fn run_jobs(&self) {
         let mut state = self.lock();
         let mut was_woken = false;
         while !state.stopped {
             let Some(job) = state.next_job(Role::Worker) else {
-                state = self.sleep_as_worker(state);
+                state = self.park_worker(state);
                 was_woken = true;
                 continue;
             };
@@ -212,7 +218,7 @@ impl<W: Work + Send> Scheduler<W> {
         }
     }
 
-    /// Runs a job, and returns with the lock.
+    /// Runs a job and completes it. Returns with the lock held.
     fn run_job(&self, job: W::Job) -> MutexGuard<'_, State<W>> {
         let result = W::run(job);
         let mut state = self.lock();
@@ -222,39 +228,39 @@ impl<W: Work + Send> Scheduler<W> {
         state
     }
 
-    fn sleep_as_worker<'s>(&self, mut state: MutexGuard<'s, State<W>>) -> MutexGuard<'s, State<W>> {
-        state.sleeping_workers += 1;
+    fn park_worker<'s>(&self, mut state: MutexGuard<'s, State<W>>) -> MutexGuard<'s, State<W>> {
+        state.parked_workers += 1;
         let mut state = self.for_workers.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.sleeping_workers -= 1;
+        state.parked_workers -= 1;
         state
     }
 
-    fn sleep_as_owner<'s>(&self, mut state: MutexGuard<'s, State<W>>) -> MutexGuard<'s, State<W>> {
-        assert!(state.running > 0, "nobody does what the owner waits for");
-        state.owner_sleeps = true;
+    fn park_owner<'s>(&self, mut state: MutexGuard<'s, State<W>>) -> MutexGuard<'s, State<W>> {
+        assert!(state.running > 0, "the owner waits, but no job runs");
+        state.owner_parked = true;
         let mut state = self.for_owner.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.owner_sleeps = false;
+        state.owner_parked = false;
         state
     }
 
-    /// Has the owner and a worker look again, if they sleep: a notification that nobody waits for
-    /// takes a system call too.
+    /// Wakes the owner and one worker, if they are parked. A notification without a waiter would
+    /// cost a system call too.
     fn wake(&self, state: &State<W>) {
-        if state.owner_sleeps {
+        if state.owner_parked {
             self.for_owner.notify_one();
         }
         self.wake_worker(state);
     }
 
     fn wake_worker(&self, state: &State<W>) {
-        if state.sleeping_workers > 0 {
+        if state.parked_workers > 0 {
             self.for_workers.notify_one();
         }
     }
 
-    /// Calls what a thread has to do, and stops all threads when that ends. Returns `None` if it
+    /// Runs the function of a thread, and stops all threads when it ends. Returns `None` if it
     /// panicked.
-    fn until_stopped<T>(&self, on_stop: impl Fn(), act: impl FnOnce() -> T) -> Option<T> {
+    fn run_then_stop<T>(&self, on_stop: impl Fn(), act: impl FnOnce() -> T) -> Option<T> {
         let result = catch_unwind(AssertUnwindSafe(act));
         let (result, panic) = match result {
             Ok(result) => (Some(result), None),
@@ -265,7 +271,7 @@ impl<W: Work + Send> Scheduler<W> {
         result
     }
 
-    /// Has all threads end.
+    /// Stops all threads, and keeps the first panic.
     fn stop(&self, panic: Option<Box<dyn Any + Send>>) {
         let mut state = self.lock();
         state.stopped = true;

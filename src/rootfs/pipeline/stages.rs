@@ -1,6 +1,6 @@
-//! Interfaces of the stages of a layer: its blob, a decoder, and the check of its tar.
+//! Interfaces of a layer's stages: its blob, its decoder, and the check of its tar.
 //!
-//! These are traits, so that the model test has blobs and decoders of its own.
+//! They are traits so that the model test can replace them.
 
 use std::io::{self, BufRead, Read};
 
@@ -13,14 +13,14 @@ pub(in crate::rootfs) trait LayerSource: Sync {
     /// Returns the number of layers.
     fn count(&self) -> usize;
 
-    /// Returns whether a layer below has the same blob. Only one of them is told why there is no
-    /// blob.
+    /// Returns whether a lower layer has the same blob. The source reports an error of a blob for
+    /// one of its layers only.
     fn is_repeated(&self, index: usize) -> bool;
 
-    /// Returns whether the blob is local, so that nobody who reads it waits for a download.
+    /// Returns whether the blob is local, so that a read does not wait for a download.
     fn is_local(&self, index: usize) -> bool;
 
-    /// Ends what readers of blobs wait for.
+    /// Cancels downloads, which ends the waits of blob readers.
     fn cancel_downloads(&self);
 
     /// Opens a blob.
@@ -30,7 +30,7 @@ pub(in crate::rootfs) trait LayerSource: Sync {
     /// [`LayerFailure::Source`].
     fn open(&self, index: usize) -> Result<Box<dyn BlobReader>, LayerFailure>;
 
-    /// Finds out how an open blob is compressed, and returns the decoder; `None` if the blob is the
+    /// Detects the compression of an open blob, and returns its decoder; `None` if the blob is the
     /// tar.
     ///
     /// # Errors
@@ -38,50 +38,52 @@ pub(in crate::rootfs) trait LayerSource: Sync {
     /// [`LayerFailure::Decode`].
     fn decoder(&self, index: usize, blob: Box<dyn BufRead + Send>) -> Result<OpenTar, LayerFailure>;
 
-    /// Returns the check of a tar, before its first byte.
+    /// Returns a check for a layer's tar, from its first byte.
     fn tar_check(&self, index: usize) -> Box<dyn TarCheck + '_>;
 }
 
-/// Compression of a layer, and its decoder.
+/// Compression of a layer, and its decoder unless the blob is the tar.
 pub(in crate::rootfs) type OpenTar = (Compression, Option<Box<dyn TarDecoder>>);
 
 /// A blob that is hashed as it is read.
 pub(in crate::rootfs) trait BlobReader: Read + Send {
-    /// Returns how the blob ended, of which no more is read.
-    fn end(self: Box<Self>) -> BlobEnd;
+    /// Ends reading, and returns how the blob ended.
+    fn finish(self: Box<Self>) -> BlobEnd;
 }
 
-/// End of a blob.
+/// Result of reading a blob to its end.
 pub(in crate::rootfs) struct BlobEnd {
-    /// An error if it could not be read to its end.
+    /// An error if the blob could not be read to its end.
     pub(in crate::rootfs) read: io::Result<()>,
-    /// An error if it was read, and is not the one that the manifest names.
+    /// An error if the blob does not match its digest and size in the manifest.
     pub(in crate::rootfs) verdict: Result<(), DigestError>,
 }
 
-/// A decoder whose memory is granted.
+/// A decoder that waits until memory for its window is granted.
 pub(in crate::rootfs) trait TarDecoder: Read + Send {
-    /// Grants memory for windows of at most `max` bytes.
+    /// Grants memory for a window of at most `max` bytes.
     fn grant_window(&mut self, max: u64);
 
-    /// Returns the size of the window that is needed to go on, if that was not granted.
+    /// Returns the size of the window in bytes that the next frame needs, if it exceeds the grant.
+    /// Reads return 0 bytes until it is granted.
     fn wanted_window(&self) -> Option<u64>;
 
-    /// Returns what the blob says of the tar that was read to its end.
+    /// Returns the checksum of the tar that the blob declares, once the tar was read to its end.
     fn checksum(&self) -> Option<DeclaredChecksum>;
 }
 
-/// Check of a tar: what is computed of it, and compared.
+/// Check of a tar: hashes it, and compares the results.
 pub(in crate::rootfs) trait TarCheck: Send {
-    /// Notes, before anything is read, that the blob is compressed with gzip.
+    /// Starts the checksum of gzip. Called before the first bytes, if the blob is compressed with
+    /// it.
     fn begin_gzip(&mut self);
 
     /// Takes the next bytes.
     fn update(&mut self, bytes: &[u8]);
 
-    /// Compares all bytes with what the blob says of them, if it says anything.
-    fn expect(&self, said: Option<DeclaredChecksum>) -> io::Result<()>;
+    /// Compares the checksum of all bytes with the one that the blob declares, if any.
+    fn check_declared(&self, declared: Option<DeclaredChecksum>) -> io::Result<()>;
 
-    /// Compares all bytes with the digest in the config.
+    /// Compares the digest of all bytes with the diff ID in the config.
     fn finish(self: Box<Self>) -> Result<(), DigestError>;
 }

@@ -1,7 +1,7 @@
-//! Locks and threads: the standard library's, and in unit tests those of a model checker.
+//! Locks and threads: those of the standard library, and in unit tests those of a model checker.
 //!
-//! The checker runs all threads of a test on one, and picks the thread that goes on at each
-//! operation on a lock. It does not know every processor.
+//! The checker runs all threads of a test on one thread, and chooses at each operation on a lock
+//! which of them continues. It does not support s390x.
 
 #[cfg(not(all(test, not(target_arch = "s390x"))))]
 mod imp {
@@ -11,7 +11,7 @@ mod imp {
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::{Scope, scope};
 
-    /// Starts a thread that ends before its scope does. Returns whether there is one.
+    /// Starts a thread in a scope. Returns whether the system allowed it.
     pub(crate) fn spawn<'scope>(
         scope: &'scope Scope<'scope, '_>,
         name: String,

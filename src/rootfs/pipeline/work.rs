@@ -1,41 +1,42 @@
-//! The work of a build, and which of it is the most urgent.
+//! The work of a build: the jobs of all layers and of the output, by urgency.
 //!
-//! Layers are applied in order, so what serves the layer that is applied comes before what serves
-//! those above it. Of one layer, a worker decodes first, since everything else depends on that; the
-//! owner takes what is nearest to what it waits for.
+//! Layers are applied in order, so a job for the layer that is applied is more urgent than one for
+//! a layer above it. Within a layer, a worker decodes first, since all later stages depend on that.
+//! The owner takes the job nearest to what it waits for: check, then fetch, then decode.
 //!
-//! # What bounds memory
+//! # Memory
 //!
-//! `OPEN` layers are open, up to [`MAX_OPEN`](super::MAX_OPEN).
+//! At most `OPEN` layers are open, up to [`MAX_OPEN_LAYERS`](super::MAX_OPEN_LAYERS).
 //!
-//! | what | at most |
+//! | memory | limit |
 //! |---|---|
-//! | chunks of tars | `OPEN` × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` = 64 MiB, and a skipped one |
+//! | chunks of tars | `OPEN` × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` = 64 MiB, and one of a skipped tar |
 //! | chunks of blobs | `OPEN` × (`read_ahead::MAX_WAITING` + 1) × `CHUNK_LEN` = 9 MiB |
 //! | windows of decoders | `WINDOW_SHARES` × `WINDOW_SHARE` = 512 MiB |
 //! | buffers of writes | `write_behind::MAX_WAITING`, one in a job, and the formatter's: 2.5 MiB |
-//! | discards | 16 bytes each |
+//! | ranges to discard | 16 bytes each, without a limit on their number |
 //!
-//! A layer that begins again while a job fetches its blob has those chunks twice, until that job is
-//! complete. Buffers that wait to be used again count: there are never more than were in use at
-//! once.
+//! While a job fetches the blob of a layer that restarts, the layer can have twice its chunks of
+//! the blob, until that job is complete. Spare chunks and buffers are included: their number is
+//! never larger than the number that was in use at once.
 //!
-//! # Why the owner is never stuck
+//! # Progress
 //!
-//! While no job runs, there is one for what the owner waits for, as [`Work::next_job`] demands:
+//! [`Work::next_job`] must return a job while the owner waits and no job runs. It does, for
+//! each thing that the owner waits for:
 //!
-//! - *The layer is open*, or *its blob ends*: all stages are in the task, so it can decode. To open
-//!   takes a free chunk, see below. A skipped layer needs none.
-//! - *A chunk of the tar*: a chunk that is decoded can be checked. If there is none, the layer has
-//!   no chunks, and can decode if there is a free chunk and the window that it needs. Layers above
-//!   it give their windows back at once, since no job has a stage of theirs.
-//! - *Room for a write*, or *the output*: the output is there, so the next request can be
-//!   performed.
-//!
-//! The layer that is applied finds a free chunk unless it has `RESERVE` of its own. A layer takes
-//! one only if that leaves to each lower one, whose tar goes on, what that lacks of its reserve. So
-//! of all `T` chunks, `T` - `n` × `RESERVE` at most are in the layers above `n` such layers. A
-//! layer that ends, begins again or takes a chunk leaves that as it is.
+//! 1. *The layer is open*, or *its blob has ended*: every stage is in the task, so it can decode.
+//!    To open a layer takes a free chunk, see 4. A skipped layer needs none.
+//! 2. *A chunk of the tar*: a decoded chunk can be checked. If no chunk is decoded, the layer has
+//!    no chunks at all, and can decode if it has a free chunk (4) and its window (3).
+//! 3. *Its window*: layers above it return their windows at once, since no job has a stage of
+//!    theirs.
+//! 4. *A free chunk*: the layer that is applied has `RESERVE` chunks, or finds a free one. A layer
+//!    takes a chunk only if enough chunks remain free for each lower layer, whose tar goes on, to
+//!    reach `RESERVE`. So of `T` chunks in all, the layers above `n` such layers have at most
+//!    `T` - `n` × `RESERVE`. That stays true when a layer ends, restarts or takes a chunk.
+//! 5. *Room for a write*, or *the output*: no job has the output, so the next request can be
+//!    performed.
 
 use ext4::Output;
 
@@ -46,34 +47,34 @@ use super::stages::LayerSource;
 use super::windows::WINDOW_SHARES;
 use super::write_behind::{InFlight, WriteBehind};
 
-/// Chunks for each open layer, 16 MiB, which another layer may use as well: where one waits for its
-/// decoder, the next can be decoded further ahead.
+/// Number of chunks for each open layer: 16 MiB. Another layer may use them too: while one waits
+/// for its decoder, the next is decoded further ahead.
 pub(super) const CHUNKS_PER_LAYER: usize = if cfg!(test) { 2 } else { 64 };
 
-/// The layers of an image, and what was applied and is not written yet.
+/// The work of a build: the layers of the image, and the writes to the output.
 pub(super) struct BuildWork<'a, O> {
     source: &'a dyn LayerSource,
     tasks: Vec<LayerTask<'a>>,
-    /// The layer that is being applied; those below are done.
+    /// Index of the layer that is applied. Those below are done.
     current: usize,
-    /// Number of layers that are read at once.
+    /// Limit on open layers.
     max_open: usize,
-    /// Chunks to be used again.
+    /// Chunks for reuse.
     spare: Vec<Chunk>,
     pub(super) writes: WriteBehind<O>,
 }
 
-/// A job, and where its result belongs.
+/// A job of a build.
 pub(super) enum Job<'a, O> {
-    /// Of a layer, by index.
+    /// A job of the layer with this index.
     Layer(usize, LayerJob<'a>),
     Write(InFlight<O>),
 }
 
-/// A job that was run.
+/// The result of a job.
 pub(super) enum JobResult<'a, O> {
     Layer(usize, LayerJobResult<'a>),
-    Written(InFlight<O>),
+    Write(InFlight<O>),
 }
 
 impl<'a, O: Output> BuildWork<'a, O> {
@@ -92,25 +93,24 @@ impl<'a, O: Output> BuildWork<'a, O> {
         &mut self.tasks[index]
     }
 
-    /// Notes that the turn of a layer has come.
-    pub(super) fn begin(&mut self, index: usize) {
+    /// Makes a layer the one that is applied.
+    pub(super) fn begin_layer(&mut self, index: usize) {
         self.current = index;
-        self.tasks[index].hold();
+        self.tasks[index].cancel_restart();
     }
 
-    /// Drops what there is of the tar of a layer, and the rest when it comes.
+    /// Drops the chunks of a layer's tar, and those that follow.
     pub(super) fn skip_tar(&mut self, index: usize) {
         self.tasks[index].skip_tar(&mut self.spare);
     }
 
-    /// Takes back a chunk that was applied.
+    /// Takes back a chunk that the owner has applied.
     pub(super) fn recycle(&mut self, index: usize, chunk: Chunk) {
-        self.tasks[index].recycled();
+        self.tasks[index].return_chunk();
         self.spare.push(chunk);
     }
 
-    /// Takes the most urgent job of a layer: of the one that is applied, and only then of those
-    /// above it.
+    /// Takes the most urgent job of a layer, with the layer that is applied first.
     fn next_layer_job(&mut self, role: Role) -> Option<Job<'a, O>> {
         let Self {
             source,
@@ -125,15 +125,16 @@ impl<'a, O: Output> BuildWork<'a, O> {
         let mut free = (self.max_open * CHUNKS_PER_LAYER).saturating_sub(used);
         for (index, task) in open.clone().zip(&mut tasks[open]) {
             let is_current = index == *current;
-            // Why there is no blob is for the lower layer to say.
-            let may_begin = is_current || !source.is_repeated(index);
+            // A layer with the blob of a lower layer starts only when it is applied, so that an
+            // error of the source is reported for the lower one.
+            let may_start = is_current || !source.is_repeated(index);
             let job = match role {
-                _ if !may_begin => None,
+                _ if !may_start => None,
                 Role::Worker => task
                     .next_decode(free, spare)
                     .or_else(|| task.next_check())
                     .or_else(|| task.next_fetch()),
-                // The owner does nothing that waits for the bytes of another layer.
+                // The owner runs no job that could wait for the download of another layer.
                 Role::Consumer | Role::Producer if is_current || source.is_local(index) => task
                     .next_check()
                     .or_else(|| task.next_fetch())
@@ -154,7 +155,7 @@ impl<'a, O: Output> Work for BuildWork<'a, O> {
     type JobResult = JobResult<'a, O>;
 
     fn next_job(&mut self, role: Role) -> Option<Job<'a, O>> {
-        let write = |work: &mut Self| work.writes.next().map(Job::Write);
+        let write = |work: &mut Self| work.writes.next_request().map(Job::Write);
         match role {
             Role::Producer => write(self).or_else(|| self.next_layer_job(role)),
             Role::Worker | Role::Consumer => self.next_layer_job(role).or_else(|| write(self)),
@@ -164,26 +165,27 @@ impl<'a, O: Output> Work for BuildWork<'a, O> {
     fn run(job: Job<'a, O>) -> JobResult<'a, O> {
         match job {
             Job::Layer(index, job) => JobResult::Layer(index, job.run()),
-            Job::Write(write) => JobResult::Written(write.run()),
+            Job::Write(write) => JobResult::Write(write.run()),
         }
     }
 
     fn complete(&mut self, result: JobResult<'a, O>) {
         match result {
             JobResult::Layer(index, result) => self.tasks[index].complete(result, &mut self.spare),
-            JobResult::Written(write) => self.writes.complete(write),
+            JobResult::Write(write) => self.writes.complete(write),
         }
     }
 }
 
-/// Grants what open layers claim, of which the first is the one that is applied.
+/// Grants shares of window memory to open layers, the first of which is applied. See
+/// [`windows`](super::windows) for the rules.
 fn grant_windows(open: &mut [LayerTask<'_>], spare: &mut Vec<Chunk>) {
     let held = |tasks: &[LayerTask<'_>]| tasks.iter().map(|task| task.claim.held).sum::<usize>();
-    let Some(lacking) = open.first().map(|current| current.claim.lacking()) else {
+    let Some(missing) = open.first().map(|current| current.claim.missing()) else {
         return;
     };
-    if lacking > 0 {
-        // Layers that begin again give theirs back.
+    if missing > 0 {
+        // Restarting layers return their shares.
         let mut kept = held(open);
         kept -= open
             .iter()
@@ -191,7 +193,7 @@ fn grant_windows(open: &mut [LayerTask<'_>], spare: &mut Vec<Chunk>) {
             .map(|task| task.claim.held)
             .sum::<usize>();
         for task in open[1..].iter_mut().rev() {
-            if WINDOW_SHARES - kept >= lacking {
+            if WINDOW_SHARES - kept >= missing {
                 break;
             }
             if !task.is_restarting() {
@@ -199,14 +201,14 @@ fn grant_windows(open: &mut [LayerTask<'_>], spare: &mut Vec<Chunk>) {
                 task.restart(spare);
             }
         }
-        if WINDOW_SHARES - held(open) < lacking {
+        if WINDOW_SHARES - held(open) < missing {
             return;
         }
-        open[0].claim.held = open[0].claim.wanted;
+        open[0].claim.held = open[0].claim.requested;
     }
     let mut free = WINDOW_SHARES - held(open);
     for claim in open.iter_mut().map(|task| &mut task.claim) {
-        if claim.held == 0 && claim.wanted == 1 && free > 0 {
+        if claim.held == 0 && claim.requested == 1 && free > 0 {
             claim.held = 1;
             free -= 1;
         }

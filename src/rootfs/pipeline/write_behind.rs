@@ -1,14 +1,19 @@
-//! Write-behind: the formatter queues what it writes, and any thread performs it.
+//! The write stage: the formatter queues writes and discards, and any thread performs them.
+//!
+//! The formatter hands over its full buffer and receives another one ([`Output::write_parts`]), so
+//! no content is copied. Discards wait until no write is queued: an image can have ten thousand of
+//! them, and nothing needs them before the end.
 //!
 //! # Invariants
 //!
-//! 1. Writes are performed one at a time, in the order in which they were queued: there is one
-//!    output, and the job that performs one has it.
-//! 2. A discard is performed after all writes that were queued before it, since it waits until no
-//!    write is left. A write to a range that is still to be discarded is not queued before that is
-//!    done. So content, which only goes on, never waits for a discard.
-//! 3. After the first error nothing more is performed. It is returned once, by the next call that
-//!    queues something or takes the output; later calls fail too.
+//! 1. Writes are performed one at a time, in the order in which they were queued. There is one
+//!    output, and the job that performs a request owns it.
+//! 2. A discard is performed after all writes that were queued before it, since it waits until the
+//!    queue of writes is empty. A write to a range that is still to be discarded is queued only
+//!    when that discard is done. Content is written in ascending order, so it never waits for a
+//!    discard.
+//! 3. After the first error, nothing more is performed. The next call that queues something or
+//!    takes the output returns that error, once; later calls fail too.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,41 +25,42 @@ use ext4::Output;
 use super::Pipeline;
 use super::scheduler::Role;
 
-/// Most writes that wait: 2 MiB in buffers of the formatter.
+/// Limit on queued writes: 2 MiB in buffers of the formatter.
 pub(super) const MAX_WAITING: usize = if cfg!(test) { 2 } else { 8 };
 
-/// Most ranges that one job discards.
+/// Limit on the ranges that one job discards.
 const MAX_DISCARDED: usize = if cfg!(test) { 2 } else { 64 };
 
-/// An output, and what is to be written to it.
+/// An output, and the queue of requests to it.
 pub(super) struct WriteBehind<O> {
-    /// The output, unless a job or the owner has it.
+    /// The output, unless a job or the owner holds it.
     output: Option<O>,
     writes: VecDeque<WriteRequest>,
     /// Ranges to discard, by offset and length.
     discards: VecDeque<(u64, u64)>,
-    /// End of the last of them, so that content, which only goes on, is not compared with each.
+    /// Largest end of a range in `discards`. A write beyond it, as of all content, is not compared
+    /// with each range.
     discards_end: u64,
-    /// Buffers to be used again.
+    /// Buffers for reuse.
     spare: Vec<Vec<u8>>,
     /// The first error, until it is returned.
     error: Option<io::Error>,
     failed: bool,
 }
 
-/// Something to do with the output.
+/// A request to the output.
 pub(super) enum WriteRequest {
-    /// Parts of a buffer, whose first byte belongs at the offset.
+    /// Writes parts of a buffer. `offset` is the position of the buffer's first byte in the output.
     Write {
         buffer: Vec<u8>,
         parts: Vec<Range<usize>>,
         offset: u64,
     },
-    /// Ranges, by offset and length.
+    /// Discards ranges, by offset and length.
     Discard(Vec<(u64, u64)>),
 }
 
-/// A request and the output, in the hands of one thread.
+/// A request in flight, with the output that performs it.
 pub(super) struct InFlight<O> {
     output: O,
     request: WriteRequest,
@@ -74,16 +80,16 @@ impl<O: Output> WriteBehind<O> {
         }
     }
 
-    /// Returns whether fewer than `max` writes wait, and no discard that a write to the range would
-    /// have to wait for.
+    /// Returns whether a write to `range` can be queued: fewer than `max` writes are queued, and no
+    /// queued discard overlaps the range.
     fn has_room(&self, max: usize, range: &Range<u64>) -> bool {
         let overlaps = |&(start, len): &(u64, u64)| start < range.end && range.start < start + len;
         self.writes.len() < max && (range.start >= self.discards_end || !self.discards.iter().any(overlaps))
     }
 
-    /// Queues a write, and returns another buffer for the one in it.
+    /// Queues a write, and returns another buffer, with any content, in exchange for `buffer`.
     fn write(&mut self, buffer: Vec<u8>, parts: Vec<Range<usize>>, offset: u64) -> io::Result<Vec<u8>> {
-        self.check()?;
+        self.check_error()?;
         let spare = self.spare.pop();
         let spare = spare.unwrap_or_else(|| Vec::with_capacity(buffer.capacity()));
         self.writes.push_back(WriteRequest::Write { buffer, parts, offset });
@@ -92,14 +98,15 @@ impl<O: Output> WriteBehind<O> {
 
     /// Queues a discard.
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.check()?;
+        self.check_error()?;
         self.discards.push_back((offset, len));
         self.discards_end = self.discards_end.max(offset + len);
         Ok(())
     }
 
-    /// Takes the next request, and the output to perform it, if there are both.
-    pub(super) fn next(&mut self) -> Option<InFlight<O>> {
+    /// Takes the next request with the output; `None` if no request is queued, or the output is in
+    /// use.
+    pub(super) fn next_request(&mut self) -> Option<InFlight<O>> {
         let output = self
             .output
             .take_if(|_| !self.writes.is_empty() || !self.discards.is_empty())?;
@@ -114,7 +121,7 @@ impl<O: Output> WriteBehind<O> {
         })
     }
 
-    /// Takes back the output, and notes how the request went.
+    /// Takes back the output, and records the result of the request.
     pub(super) fn complete(&mut self, done: InFlight<O>) {
         self.output = Some(done.output);
         match (done.result, done.request) {
@@ -129,13 +136,17 @@ impl<O: Output> WriteBehind<O> {
         }
     }
 
-    /// Takes the output once nothing waits; fails if something could not be performed.
+    /// Takes the output once all requests are performed; `None` before.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a request.
     fn take_output(&mut self) -> Option<io::Result<O>> {
         if !self.writes.is_empty() || !self.discards.is_empty() {
             return None;
         }
         let output = self.output.take()?;
-        Some(match self.check() {
+        Some(match self.check_error() {
             Ok(()) => Ok(output),
             Err(error) => {
                 self.output = Some(output);
@@ -144,16 +155,17 @@ impl<O: Output> WriteBehind<O> {
         })
     }
 
-    /// Returns the output, which no thread may have.
+    /// Returns the output, which no thread may hold.
     #[cfg(test)]
     fn into_output(self) -> O {
-        self.output.expect("whatever takes the output puts it back")
+        self.output.expect("each job puts the output back")
     }
 
-    fn check(&mut self) -> io::Result<()> {
+    /// Returns the first error once, and another one for each later call.
+    fn check_error(&mut self) -> io::Result<()> {
         match self.error.take() {
             Some(error) => Err(error),
-            None if self.failed => Err(io::Error::other("writing has failed before")),
+            None if self.failed => Err(io::Error::other("an earlier write failed")),
             None => Ok(()),
         }
     }
@@ -176,8 +188,8 @@ impl<O: Output> InFlight<O> {
     }
 }
 
-/// The output of the formatter. Errors surface on a later call, at the latest in
-/// [`Output::set_len`], with which the formatter ends.
+/// The output of the formatter. An error of a write surfaces on a later call, at the latest in
+/// [`Output::set_len`], the last call of the formatter.
 impl<O: Output + Send> Output for &Pipeline<'_, O> {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with_output(|output| output.read_at(buffer, offset))
@@ -191,7 +203,7 @@ impl<O: Output + Send> Output for &Pipeline<'_, O> {
     fn write_parts(&mut self, buffer: Vec<u8>, parts: &[Range<usize>], offset: u64) -> io::Result<Vec<u8>> {
         let end = parts.last().map_or(0, |part| part.end);
         let range = offset..offset + end as u64;
-        // Without workers, only the next write has this one performed.
+        // Without workers, a queued write is performed only by the next call, so one may wait.
         let max = if self.thread_count == 1 { 1 } else { MAX_WAITING };
         self.scheduler
             .wait(Role::Producer, |work| work.writes.has_room(max, &range).then_some(()));
@@ -213,7 +225,7 @@ impl<O: Output + Send> Output for &Pipeline<'_, O> {
 }
 
 impl<O: Output + Send> Pipeline<'_, O> {
-    /// Uses the output itself, once everything that was queued is performed.
+    /// Calls `act` with the output, once all queued requests are performed.
     fn with_output<T>(&self, act: impl FnOnce(&mut O) -> io::Result<T>) -> io::Result<T> {
         let mut output = self.scheduler.wait(Role::Producer, |work| work.writes.take_output())?;
         let result = act(&mut output);
@@ -235,20 +247,22 @@ mod tests {
     }
 
     fn perform<O: Output>(writes: &mut WriteBehind<O>) -> bool {
-        let Some(request) = writes.next() else { return false };
+        let Some(request) = writes.next_request() else {
+            return false;
+        };
         writes.complete(request.run());
         true
     }
 
     #[test]
-    fn writes_come_in_order_and_before_discards() {
+    fn writes_are_performed_in_order_and_before_discards() {
         let mut writes = WriteBehind::new(Vec::new());
         writes.discard(0, 4).unwrap();
         for bytes in [b"aa", b"bb"] {
             assert!(writes.has_room(MAX, &(4..6)));
             write(&mut writes, bytes, 4).unwrap();
         }
-        assert!(!writes.has_room(MAX, &(6..8)), "two wait");
+        assert!(!writes.has_room(MAX, &(6..8)), "two are queued");
         assert!(perform(&mut writes));
         assert!(writes.has_room(MAX, &(6..8)));
         assert!(writes.take_output().is_none());
@@ -285,8 +299,8 @@ mod tests {
         let mut writes = WriteBehind::new(Vec::new());
         write(&mut writes, b"a", 0).unwrap();
         write(&mut writes, b"b", 1).unwrap();
-        let request = writes.next().unwrap();
-        assert!(writes.next().is_none());
+        let request = writes.next_request().unwrap();
+        assert!(writes.next_request().is_none());
         assert!(writes.take_output().is_none());
         writes.complete(request.run());
         assert!(perform(&mut writes));
@@ -325,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_used_again() {
+    fn buffers_are_reused() {
         let mut writes = WriteBehind::new(Vec::new());
         let mut first = Vec::with_capacity(101);
         first.push(b'a');

@@ -1,4 +1,5 @@
-//! Confinement by making nothing but files and directories, under names that mean nothing else.
+//! Confinement on systems without directory descriptors: only files and directories are created,
+//! and only under names without a special meaning.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
@@ -8,33 +9,34 @@ use std::time::{Duration, SystemTime};
 use ext4::read::Inode;
 use ext4::{Device, FileType, Xattrs};
 
-use super::{check, components};
+use super::{check_name, components};
 
-/// The directory that nothing leads out of.
+/// The directory that no operation leaves.
 #[derive(Debug)]
-pub(in crate::stage) struct Root(PathBuf);
+pub(in crate::stage) struct ConfinedRoot(PathBuf);
 
-/// A directory in it.
-pub(in crate::stage) struct Directory(PathBuf);
+/// A directory inside the root.
+pub(in crate::stage) struct ConfinedDirectory(PathBuf);
 
-impl Root {
-    /// Takes a directory of the host.
+impl ConfinedRoot {
+    /// Opens a directory of the host as the root.
     pub(in crate::stage) fn open(directory: &oci::host::Directory) -> io::Result<Self> {
-        // On Windows this gives the form in which long paths work.
+        // On Windows, a canonical path has the form in which long paths work.
         Ok(Self(fs::canonicalize(directory.path())?))
     }
 
-    /// A directory that was made in it.
-    pub(in crate::stage) fn directory(&self, path: &[u8]) -> io::Result<Directory> {
+    /// Returns a directory that was created inside the root.
+    pub(in crate::stage) fn directory(&self, path: &[u8]) -> io::Result<ConfinedDirectory> {
         let mut directory = self.0.clone();
         for name in components(path) {
             directory.push(file_name(name)?);
         }
-        Ok(Directory(directory))
+        Ok(ConfinedDirectory(directory))
     }
 
-    /// Removes all that is in it, where possible: nothing is locked or too deep here.
-    pub(in crate::stage) fn clear(&self) {
+    /// Removes everything in the root. Errors are ignored; no directory created here is locked or
+    /// too deep to remove.
+    pub(in crate::stage) fn remove_contents(&self) {
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let path = entry.path();
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
@@ -42,25 +44,25 @@ impl Root {
     }
 }
 
-impl Directory {
-    /// Makes a directory.
+impl ConfinedDirectory {
+    /// Creates a directory.
     pub(in crate::stage) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
         fs::create_dir(self.0.join(file_name(name)?))
     }
 
-    /// Makes an empty file.
+    /// Creates an empty file. Fails if the name exists.
     pub(in crate::stage) fn make_file(&self, name: &[u8]) -> io::Result<File> {
         let path = self.0.join(file_name(name)?);
         File::options().write(true).create_new(true).open(path)
     }
 
-    /// Symlinks are a privilege here, and lead elsewhere than in the image.
+    /// Returns `false`: symlinks need a privilege here, and would lead elsewhere than in the image.
     #[expect(clippy::unused_self, reason = "Unix has more to do")]
     pub(in crate::stage) fn make_symlink(&self, name: &[u8], _target: &[u8]) -> io::Result<bool> {
         file_name(name).map(|_| false)
     }
 
-    /// There are no devices, pipes and sockets among files here.
+    /// Returns `false`: the file system here has no devices, pipes or sockets.
     #[expect(clippy::unused_self, reason = "Unix has more to do")]
     pub(in crate::stage) fn make_special(
         &self,
@@ -71,20 +73,20 @@ impl Directory {
         file_name(name).map(|_| false)
     }
 
-    /// Gives a file another name.
+    /// Creates a hard link to a file.
     pub(in crate::stage) fn make_link(&self, name: &[u8], other: &Self, other_name: &[u8]) -> io::Result<()> {
         fs::hard_link(other.0.join(file_name(other_name)?), self.0.join(file_name(name)?))
     }
 
-    /// Whether two names are the same here, which takes no notice of case.
+    /// Returns whether two names refer to the same entry: names here ignore case.
     #[expect(clippy::unused_self, reason = "Unix has more to do")]
-    pub(in crate::stage) fn are_same(&self, one: &[u8], other: &[u8]) -> bool {
+    pub(in crate::stage) fn is_same_entry(&self, one: &[u8], other: &[u8]) -> bool {
         let folded = |name| String::from_utf8_lossy(name).to_lowercase();
         folded(one) == folded(other)
     }
 
-    /// Sets the time of a file.
-    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &Inode, _xattrs: &Xattrs) -> io::Result<()> {
+    /// Sets the modification time of a file.
+    pub(in crate::stage) fn set_metadata(&self, name: &[u8], inode: &Inode, _xattrs: &Xattrs) -> io::Result<()> {
         let seconds = Duration::from_secs(inode.modified.seconds().unsigned_abs());
         let second = if inode.modified.seconds() < 0 {
             SystemTime::UNIX_EPOCH.checked_sub(seconds)
@@ -99,16 +101,17 @@ impl Directory {
         file.set_times(FileTimes::new().set_modified(time))
     }
 
-    /// Directories have nothing that can be set.
+    /// Does nothing: directories have no metadata that can be set here.
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
-    pub(in crate::stage) fn describe_itself(&self, _inode: &Inode, _xattrs: &Xattrs) -> io::Result<()> {
+    pub(in crate::stage) fn set_own_metadata(&self, _inode: &Inode, _xattrs: &Xattrs) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A name that means itself on Windows ("Naming Files, Paths, and Namespaces" in its documentation).
+/// Returns the name as text, or an error if Windows forbids it or gives it a special meaning
+/// ("Naming Files, Paths, and Namespaces" in its documentation).
 fn file_name(name: &[u8]) -> io::Result<&str> {
-    check(name)?;
+    check_name(name)?;
     let invalid = || io::Error::from(io::ErrorKind::InvalidFilename);
     let name = str::from_utf8(name).map_err(|_| invalid())?;
     let stem = name.split('.').next().unwrap_or(name).trim_end().to_uppercase();

@@ -1,4 +1,4 @@
-//! Confinement by directory descriptors (openat(2) and its like).
+//! Confinement by directory descriptors: openat(2) and related calls.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{check, components, join};
+use super::{check_name, components, join};
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -24,95 +24,103 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 
-/// Names between two directories that are kept open on the way to a deep one.
+/// Number of names between two directories of a deep path that are kept open.
 const STRIDE: usize = 256;
-/// Most directories that are kept open.
+/// Maximum number of directories that are kept open.
 const MAX_KEPT: usize = 128;
 
-/// The directory that nothing leads out of.
+/// The directory that no operation leaves.
 #[derive(Debug)]
-pub(in crate::stage) struct Root {
+pub(in crate::stage) struct ConfinedRoot {
     directory: OwnedFd,
-    last: RefCell<Way>,
+    path_cache: RefCell<PathCache>,
 }
 
-/// The way to the last directory that was opened, so that those near to it are not opened name by name from the root: in a deep
-/// tree, that would take time with the square of its depth.
+/// Open ancestors of the last directory that was opened.
+///
+/// A nearby directory is opened from the closest of them. Opening each from the root would take
+/// time quadratic in the depth of the tree.
 #[derive(Debug, Default)]
-struct Way {
+struct PathCache {
+    /// Path of the last directory, relative to the root.
     path: Vec<u8>,
-    /// Directories on it, at every [`STRIDE`]th name, and the lengths of their paths.
+    /// Its ancestors at every [`STRIDE`]th name, each with the length of its path.
     kept: Vec<(usize, OwnedFd)>,
 }
 
-impl Way {
-    /// Keeps what is on the way to another directory too.
-    fn turn_to(&mut self, path: &[u8]) {
+impl PathCache {
+    /// Closes directories that are not ancestors of `path`, and makes it the last path.
+    fn retain_ancestors_of(&mut self, path: &[u8]) {
         let pairs = self.path.iter().zip(path);
         let common = pairs.take_while(|(one, other)| one == other).count();
-        let is_on_it = |len: usize| len <= common && path.get(len).is_none_or(|&byte| byte == b'/');
-        self.kept.retain(|&(len, _)| is_on_it(len));
+        let is_ancestor = |len: usize| len <= common && path.get(len).is_none_or(|&byte| byte == b'/');
+        self.kept.retain(|&(len, _)| is_ancestor(len));
         self.path = path.to_vec();
     }
 }
 
-/// A directory in it.
-pub(in crate::stage) struct Directory(OwnedFd);
+/// An open directory inside the root.
+pub(in crate::stage) struct ConfinedDirectory(OwnedFd);
 
-impl Root {
-    /// Takes a directory of the host.
+impl ConfinedRoot {
+    /// Opens a directory of the host as the root.
     pub(in crate::stage) fn open(directory: &oci::host::Directory) -> io::Result<Self> {
         Ok(Self {
             directory: directory.readable()?,
-            last: RefCell::default(),
+            path_cache: RefCell::default(),
         })
     }
 
-    /// Opens a directory that was made in it.
-    pub(in crate::stage) fn directory(&self, path: &[u8]) -> io::Result<Directory> {
-        let mut way = self.last.borrow_mut();
-        way.turn_to(path);
-        let (mut len, start) = way.kept.last().map_or((0, &self.directory), |(len, kept)| (*len, kept));
+    /// Opens a directory that was created inside the root.
+    pub(in crate::stage) fn directory(&self, path: &[u8]) -> io::Result<ConfinedDirectory> {
+        let mut cache = self.path_cache.borrow_mut();
+        cache.retain_ancestors_of(path);
+        let (mut len, start) = cache
+            .kept
+            .last()
+            .map_or((0, &self.directory), |(len, kept)| (*len, kept));
         let mut directory = openat(start, c".", OPEN_DIRECTORY, Mode::empty())?;
         for (index, name) in components(&path[len..]).enumerate() {
-            check(name)?;
-            if index > 0 && index.is_multiple_of(STRIDE) && way.kept.len() < MAX_KEPT {
+            check_name(name)?;
+            if index > 0 && index.is_multiple_of(STRIDE) && cache.kept.len() < MAX_KEPT {
                 let kept = openat(&directory, c".", OPEN_DIRECTORY, Mode::empty())?;
-                way.kept.push((len, kept));
+                cache.kept.push((len, kept));
             }
             directory = openat(&directory, name, OPEN_DIRECTORY, Mode::empty())?;
             len += usize::from(len > 0) + name.len();
         }
-        Ok(Directory(directory))
+        Ok(ConfinedDirectory(directory))
     }
 
-    /// Removes all that is in it, as far as that can be done, whatever its mode. Neither stack nor open files grow with its depth.
-    pub(in crate::stage) fn clear(&self) {
-        // What is left after a failure is found by whoever removes the directory itself.
+    /// Removes everything in the root where possible, whatever the modes. Neither the stack nor the
+    /// number of open files grows with the depth.
+    pub(in crate::stage) fn remove_contents(&self) {
+        // Errors are ignored: removing the root itself fails if something is left.
         let _ = fs::fchmod(&self.directory, PRIVATE_DIRECTORY);
         let mut pending = vec![Vec::new()];
-        let mut found = Vec::new();
+        let mut emptied = Vec::new();
         while let Some(path) = pending.pop() {
             let directories = self.directory(&path).and_then(|directory| directory.remove_files());
             for name in directories.unwrap_or_default() {
                 pending.push(join(&path, &name));
-                found.push((path.clone(), name));
+                emptied.push((path.clone(), name));
             }
         }
-        for (path, name) in found.iter().rev() {
+        for (path, name) in emptied.iter().rev() {
             let _ = self.directory(path).and_then(|directory| directory.remove_empty(name));
         }
     }
 }
 
-impl Directory {
-    /// Makes a directory that only its owner can enter.
+impl ConfinedDirectory {
+    /// Creates a directory that only its owner can enter.
     pub(in crate::stage) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
-        check(name)?;
-        mkdirat(&self.0, name, PRIVATE_DIRECTORY).map_err(explain)
+        check_name(name)?;
+        mkdirat(&self.0, name, PRIVATE_DIRECTORY).map_err(to_io_error)
     }
 
-    /// Removes all but directories, makes those accessible, and returns their names.
+    /// Removes all entries other than directories, makes the directories accessible, and returns
+    /// their names.
     fn remove_files(&self) -> io::Result<Vec<Vec<u8>>> {
         let mut directories = Vec::new();
         let entries: Vec<_> = Dir::read_from(&self.0)?.collect::<Result<_, _>>()?;
@@ -131,8 +139,8 @@ impl Directory {
         Ok(directories)
     }
 
-    /// Makes a directory accessible to this user. Somebody else may own what is here by now, and put
-    /// a symlink in its place, which is not followed.
+    /// Makes a directory accessible to its owner. Does not follow a symlink: another user may own
+    /// the parent by now, and may have replaced the directory with one.
     fn make_private(&self, name: &CStr) -> io::Result<()> {
         match openat(&self.0, name, OPEN_DIRECTORY, Mode::empty()) {
             Ok(directory) => Ok(fs::fchmod(directory, PRIVATE_DIRECTORY)?),
@@ -141,8 +149,8 @@ impl Directory {
         }
     }
 
-    /// Sets the mode of what is at a name, unless that is a symlink. The call that takes a name would
-    /// follow one; a descriptor for the path alone needs no permission, and does not.
+    /// Sets the mode of an entry that is not a symlink. chmod(2) would follow a symlink; an
+    /// `O_PATH` descriptor does not, and needs no permission on the file.
     #[cfg(target_os = "linux")]
     fn set_mode<P: rustix::path::Arg>(&self, name: P, mode: Mode) -> io::Result<()> {
         use std::os::fd::AsRawFd as _;
@@ -160,27 +168,28 @@ impl Directory {
     }
 
     fn remove_empty(&self, name: &[u8]) -> io::Result<()> {
-        check(name)?;
+        check_name(name)?;
         Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Makes an empty file that only its owner can read and write.
+    /// Creates an empty file that only its owner can read and write. Fails if the name exists.
     pub(in crate::stage) fn make_file(&self, name: &[u8]) -> io::Result<File> {
-        check(name)?;
+        check_name(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(
-            openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR).map_err(explain)?,
+            openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR).map_err(to_io_error)?,
         ))
     }
 
-    /// Makes a symlink, and says whether this system has them.
+    /// Creates a symlink. Returns whether the system supports them, which is always true here.
     pub(in crate::stage) fn make_symlink(&self, name: &[u8], target: &[u8]) -> io::Result<bool> {
-        check(name)?;
-        symlinkat(target, &self.0, name).map_err(explain)?;
+        check_name(name)?;
+        symlinkat(target, &self.0, name).map_err(to_io_error)?;
         Ok(true)
     }
 
-    /// Makes a device, pipe or socket, and says whether that is allowed and possible here.
+    /// Creates a device, pipe or socket. Returns `false` if this user may not create it, or the
+    /// file system does not support it.
     #[cfg(target_os = "linux")]
     pub(in crate::stage) fn make_special(
         &self,
@@ -189,7 +198,7 @@ impl Directory {
         device: Option<Device>,
     ) -> io::Result<bool> {
         use rustix::fs::{makedev, mknodat};
-        check(name)?;
+        check_name(name)?;
         let file_type = match file_type {
             ext4::FileType::CharacterDevice => FileType::CharacterDevice,
             ext4::FileType::BlockDevice => FileType::BlockDevice,
@@ -200,7 +209,7 @@ impl Directory {
         let device = device.map_or(0, |device| makedev(device.major, device.minor));
         match mknodat(&self.0, name, file_type, Mode::RUSR | Mode::WUSR, device) {
             Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => Ok(false),
-            result => result.map(|()| true).map_err(explain),
+            result => result.map(|()| true).map_err(to_io_error),
         }
     }
 
@@ -215,34 +224,36 @@ impl Directory {
         Ok(false)
     }
 
-    /// Gives what is elsewhere another name here. A symlink gets the name itself, not what it leads to.
+    /// Creates a hard link `name` to `other_name` in `other`. If that is a symlink, links to the
+    /// symlink itself.
     pub(in crate::stage) fn make_link(&self, name: &[u8], other: &Self, other_name: &[u8]) -> io::Result<()> {
-        check(name)?;
-        check(other_name)?;
-        linkat(&other.0, other_name, &self.0, name, AtFlags::empty()).map_err(explain)
+        check_name(name)?;
+        check_name(other_name)?;
+        linkat(&other.0, other_name, &self.0, name, AtFlags::empty()).map_err(to_io_error)
     }
 
-    /// Whether two names are the same here.
-    pub(in crate::stage) fn are_same(&self, one: &[u8], other: &[u8]) -> bool {
+    /// Returns whether two names refer to the same file.
+    pub(in crate::stage) fn is_same_entry(&self, one: &[u8], other: &[u8]) -> bool {
         let identity = |name| statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino));
         identity(one).is_ok_and(|one| identity(other).is_ok_and(|other| one == other))
     }
 
-    /// Sets what can be set of what is at a name, owner, attributes, times and mode, in this order: a new owner clears setuid,
-    /// and what cannot be written to or searched takes nothing more.
+    /// Sets owner, extended attributes, times and mode of an entry, where this user can.
     ///
-    /// Without its owner nothing gets setuid or setgid: those would lend the rights of whoever exports.
-    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
-        check(name)?;
-        self.set(name, inode, xattrs)
+    /// The order matters: a change of owner clears setuid, and a mode may forbid setting anything
+    /// more. If the owner cannot be set, setuid and setgid are not set either: they would lend the
+    /// rights of the user who exports.
+    pub(in crate::stage) fn set_metadata(&self, name: &[u8], inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
+        check_name(name)?;
+        self.set_attributes(name, inode, xattrs)
     }
 
-    /// As [`Directory::describe`], of the directory itself.
-    pub(in crate::stage) fn describe_itself(&self, inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
-        self.set(b".", inode, xattrs)
+    /// Sets the metadata of the directory itself, like [`ConfinedDirectory::set_metadata`].
+    pub(in crate::stage) fn set_own_metadata(&self, inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
+        self.set_attributes(b".", inode, xattrs)
     }
 
-    fn set(&self, name: &[u8], inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
+    fn set_attributes(&self, name: &[u8], inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
         let is_owned = self.set_owner(name, inode)?;
         #[cfg(target_os = "linux")]
         self.set_xattrs(name, xattrs)?;
@@ -262,7 +273,7 @@ impl Directory {
     }
 
     fn set_owner(&self, name: &[u8], inode: &Inode) -> io::Result<bool> {
-        // The system call takes these for "as it is".
+        // chown(2) takes this number for "do not change".
         if inode.uid == u32::MAX || inode.gid == u32::MAX {
             return Ok(false);
         }
@@ -274,7 +285,7 @@ impl Directory {
         }
     }
 
-    /// Sets the attributes that this user may set, and this file system holds.
+    /// Sets the extended attributes that this user may set and the file system supports.
     #[cfg(target_os = "linux")]
     fn set_xattrs(&self, name: &[u8], xattrs: &Xattrs) -> io::Result<()> {
         use std::ffi::OsStr;
@@ -286,7 +297,7 @@ impl Directory {
         if xattrs.is_empty() {
             return Ok(());
         }
-        // There is no call for attributes that takes a directory and a name.
+        // setxattr(2) has no variant that takes a directory descriptor.
         let mut path = format!("/proc/self/fd/{}/", self.0.as_raw_fd()).into_bytes();
         path.extend(name);
         let path = Path::new(OsStr::from_bytes(&path));
@@ -317,8 +328,9 @@ fn timespec(time: Timestamp) -> Timespec {
     }
 }
 
-/// Some file systems refuse names that are not UTF-8, as a sequence that cannot be.
-fn explain(error: Errno) -> io::Error {
+/// Converts an error. `EILSEQ` becomes `InvalidFilename`: some file systems return it for names
+/// that are not UTF-8.
+fn to_io_error(error: Errno) -> io::Error {
     match error {
         Errno::ILSEQ => io::ErrorKind::InvalidFilename.into(),
         error => error.into(),
@@ -334,12 +346,12 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &Path) -> Root {
-        Root::open(&oci::host::Directory::open(path).unwrap()).unwrap()
+    fn open(path: &Path) -> ConfinedRoot {
+        ConfinedRoot::open(&oci::host::Directory::open(path).unwrap()).unwrap()
     }
 
     #[test]
-    fn nothing_is_reached_through_a_symlink() {
+    fn symlinks_are_not_followed() {
         let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         std::fs::create_dir(outside.path().join("sub")).unwrap();
         symlink(outside.path(), inside.path().join("link")).unwrap();
@@ -357,7 +369,7 @@ mod tests {
                 directory.make_symlink(name, b"target").err(),
                 directory.make_special(name, ext4::FileType::Fifo, None).err(),
             ] {
-                // Where there are no special files, none is in the way.
+                // On systems without special files, `make_special` succeeds without creating one.
                 let kind = error.map_or(io::ErrorKind::AlreadyExists, |error| error.kind());
                 assert_eq!(kind, io::ErrorKind::AlreadyExists);
             }
@@ -366,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn each_directory_of_a_deep_tree_is_found_after_each_other() {
+    fn directories_of_a_deep_tree_are_found_in_any_order() {
         let inside = TempDir::new().unwrap();
         let root = open(inside.path());
         let make = |names: &[&str]| {
             let mut path = String::new();
             for name in names {
-                // What is there already is found again.
+                // It may exist from an earlier call.
                 let _ = root.directory(path.as_bytes()).unwrap().make_directory(name.as_bytes());
                 path += if path.is_empty() { "" } else { "/" };
                 path += name;
@@ -390,7 +402,7 @@ mod tests {
             make(&[&trunk[..], &["e"; STRIDE + 1]].concat()),
             make(&[&trunk[..], &["ee"; STRIDE]].concat()),
         ];
-        let inode = |root: &Root, path: &str| {
+        let inode = |root: &ConfinedRoot, path: &str| {
             let directory = root.directory(path.as_bytes()).unwrap();
             fs::fstat(&directory.0).unwrap().st_ino
         };
@@ -402,11 +414,11 @@ mod tests {
         }
         assert!(root.directory(format!("{}/gone/d", paths[5]).as_bytes()).is_err());
         assert_eq!(inode(&root, &paths[5]), expected[5]);
-        assert_eq!(root.last.borrow().kept.len(), 2);
+        assert_eq!(root.path_cache.borrow().kept.len(), 2);
     }
 
     #[test]
-    fn a_deep_tree_is_removed_with_what_nobody_may_enter_and_nothing_that_it_leads_to() {
+    fn a_deep_tree_with_locked_directories_is_removed_without_following_symlinks() {
         let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         std::fs::write(outside.path().join("file"), "kept").unwrap();
         let root = open(inside.path());
@@ -426,14 +438,14 @@ mod tests {
         for path in [&path[..], &path[..1001], &path[..1], b""] {
             fs::fchmod(&root.directory(path).unwrap().0, Mode::empty()).unwrap();
         }
-        root.clear();
+        root.remove_contents();
         assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 0);
         assert_eq!(std::fs::read_to_string(outside.path().join("file")).unwrap(), "kept");
     }
 
-    /// As somebody might put it there whom the directory belongs to.
+    /// The owner of the parent directory could place the symlink at any time.
     #[test]
-    fn no_symlink_is_followed_to_make_a_directory_private() {
+    fn making_a_directory_private_follows_no_symlink() {
         let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let mode = |path: &Path| fs::stat(path).unwrap().st_mode & 0o7777;
         fs::chmod(outside.path(), Mode::from_raw_mode(0o755)).unwrap();
@@ -449,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_no_path() {
+    fn paths_are_refused_as_names() {
         let inside = TempDir::new().unwrap();
         let directory = open(inside.path()).directory(b"").unwrap();
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b"] {
@@ -466,14 +478,14 @@ mod tests {
     }
 
     #[test]
-    fn two_names_of_one_file_are_the_same() {
+    fn hard_links_are_the_same_entry() {
         let inside = TempDir::new().unwrap();
         let directory = open(inside.path()).directory(b"").unwrap();
         directory.make_file(b"one").unwrap();
         directory.make_file(b"two").unwrap();
         directory.make_link(b"ONE", &directory, b"one").unwrap();
-        assert!(directory.are_same(b"one", b"ONE"));
-        assert!(!directory.are_same(b"one", b"two"));
-        assert!(!directory.are_same(b"one", b"three"));
+        assert!(directory.is_same_entry(b"one", b"ONE"));
+        assert!(!directory.is_same_entry(b"one", b"two"));
+        assert!(!directory.is_same_entry(b"one", b"three"));
     }
 }

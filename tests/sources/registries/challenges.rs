@@ -155,20 +155,20 @@ fn challenges_that_nobody_can_answer() {
     let unsupported = |name, words, challenges| basic(name, Refused(words), challenges);
     let realm = r#"Bearer realm="/token",service="x""#;
     check(&[
-        unsupported("no challenge", "names no way to do it", &[]),
+        unsupported("no challenge", "sends no challenge", &[]),
         unsupported(
             "Digest",
-            "in no way that is supported: Digest realm=",
+            "its challenge is not supported: Digest realm=",
             &[r#"Digest realm="x",nonce="y""#],
         ),
         unsupported(
             "Bearer without a realm",
-            "in no way that is supported: Bearer service=",
+            "its challenge is not supported: Bearer service=",
             &[r#"Bearer service="x""#],
         ),
         bearer(
             "a realm that is a path",
-            Refused("leaves authentication to \"/token\""),
+            Refused("names the token server \"/token\""),
             &[realm],
         ),
     ]);

@@ -1,4 +1,5 @@
-//! What must hold of every image, checked in memory, by the crate's own check and by this one: each block has one owner or is free and zero, and all counts are right.
+//! A check of images in memory, by [`ext4::check()`] and by code of its own: each block has one
+//! owner or is free and zero, and all counts are correct.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
@@ -7,17 +8,17 @@ use std::rc::Rc;
 
 use super::reader::{JOURNAL, RESIZE, ROOT, Reader};
 
-/// What each block in use is part of.
+/// The structure that each block in use belongs to, by block number.
 pub type Owners = BTreeMap<u64, Rc<str>>;
 
-/// Asserts that an image is consistent in itself, and says what its blocks are.
+/// Asserts that an image is consistent, and returns the owner of each block in use.
 pub fn check(image: &[u8]) -> Owners {
     let report = ext4::check(Cursor::new(image)).expect("it is a file system");
     assert!(report.is_clean(), "{report:#?}");
     let reader = Reader::new(image);
     let mut owners = Owners::new();
-    own_tables(&reader, &mut owners);
-    let names = own_files(&reader, &mut owners);
+    claim_group_metadata(&reader, &mut owners);
+    let names = claim_files(&reader, &mut owners);
     check_links(&reader, &names);
     check_inodes(&reader, &names);
     check_blocks(&reader, &owners);
@@ -31,10 +32,11 @@ pub fn assert_distinct(report: &ext4::CheckReport) {
     assert_eq!(repeated, None, "{report:#?}");
 }
 
-/// Names of each inode that has one, and one for each directory's `.` and each `..` in it.
-type Names = BTreeMap<u32, Vec<Vec<u8>>>;
+/// Names by inode number. A directory also has its own `.` and the `..` of each subdirectory.
+type NamesByInode = BTreeMap<u32, Vec<Vec<u8>>>;
 
-fn own(owners: &mut Owners, blocks: impl IntoIterator<Item = u64>, owner: &str) {
+/// Records the owner of blocks, and panics if a block has one already.
+fn claim(owners: &mut Owners, blocks: impl IntoIterator<Item = u64>, owner: &str) {
     let owner: Rc<str> = owner.into();
     for block in blocks {
         if let Some(other) = owners.insert(block, Rc::clone(&owner)) {
@@ -43,42 +45,42 @@ fn own(owners: &mut Owners, blocks: impl IntoIterator<Item = u64>, owner: &str) 
     }
 }
 
-/// The superblock and its copies, descriptors, bitmaps and inode tables.
-fn own_tables(reader: &Reader<'_>, owners: &mut Owners) {
+/// Claims the superblock and its backups, group descriptors, bitmaps and inode tables.
+fn claim_group_metadata(reader: &Reader<'_>, owners: &mut Owners) {
     let (descriptors, reserved) = reader.descriptor_blocks();
     if reader.first_block() == 1 {
-        own(owners, [0], "boot block");
+        claim(owners, [0], "boot block");
     }
     for group in 0..reader.group_count() {
         let descriptor = reader.group(group);
-        if has_superblock(group) {
+        if has_backup(group) {
             let start = reader.group_start(group);
-            own(owners, [start], &format!("superblock of group {group}"));
+            claim(owners, [start], &format!("superblock of group {group}"));
             let after = start + 1 + descriptors;
-            own(owners, start + 1..after, &format!("descriptors of group {group}"));
-            own(
+            claim(owners, start + 1..after, &format!("descriptors of group {group}"));
+            claim(
                 owners,
                 after..after + reserved,
                 &format!("reserved descriptors of group {group}"),
             );
         }
-        own(
+        claim(
             owners,
             [descriptor.block_bitmap],
             &format!("block bitmap of group {group}"),
         );
-        own(
+        claim(
             owners,
             [descriptor.inode_bitmap],
             &format!("inode bitmap of group {group}"),
         );
         let table_len = (u64::from(reader.inodes_per_group()) * 256).div_ceil(reader.block_size());
         let table = descriptor.inode_table..descriptor.inode_table + table_len;
-        own(owners, table, &format!("inode table of group {group}"));
+        claim(owners, table, &format!("inode table of group {group}"));
     }
 }
 
-fn has_superblock(group: u64) -> bool {
+fn has_backup(group: u64) -> bool {
     let is_power = |base: u64| {
         (1..=u32::MAX)
             .map(|power| base.pow(power))
@@ -88,24 +90,24 @@ fn has_superblock(group: u64) -> bool {
     group < 2 || is_power(3) || is_power(5) || is_power(7)
 }
 
-/// Contents of all files, reserved ones included; returns all names.
-fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
-    let mut names = Names::from([(ROOT, vec![])]);
+/// Claims the contents of all files, reserved inodes included, and returns all names.
+fn claim_files(reader: &Reader<'_>, owners: &mut Owners) -> NamesByInode {
+    let mut names = NamesByInode::from([(ROOT, vec![])]);
     let mut references = BTreeMap::<u64, u32>::new();
     let mut value_references = BTreeMap::<u32, u32>::new();
     let mut pending = vec![ROOT];
     for ino in [JOURNAL, RESIZE] {
         if reader.mode(ino) != 0 {
-            own_content(reader, ino, owners);
+            claim_content(reader, ino, owners);
         }
     }
     while let Some(ino) = pending.pop() {
-        own_content(reader, ino, owners);
+        claim_content(reader, ino, owners);
         let block = reader.xattr_block(ino);
         if block != 0 {
             let users = references.entry(block).or_default();
             *users += 1;
-            // The block's entries refer to the values, however many inodes have the block.
+            // The block's entries refer to the values once, no matter how many inodes share it.
             let values = if *users == 1 { reader.value_inodes(ino) } else { vec![] };
             for value in values {
                 *value_references.entry(value).or_default() += 1;
@@ -114,7 +116,7 @@ fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
         if !reader.is_directory(ino) {
             continue;
         }
-        for entry in reader.names(ino) {
+        for entry in reader.read_dir(ino) {
             assert_eq!(
                 entry.file_type,
                 entry_type(reader.mode(entry.ino)),
@@ -129,7 +131,7 @@ fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
         }
     }
     for (block, expected) in references {
-        own(owners, [block], "extended attributes");
+        claim(owners, [block], "extended attributes");
         assert_eq!(
             reader.xattr_references(block),
             expected,
@@ -137,7 +139,7 @@ fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
         );
     }
     for (ino, expected) in value_references {
-        own_content(reader, ino, owners);
+        claim_content(reader, ino, owners);
         assert_eq!(
             reader.value_references(ino),
             Some(expected),
@@ -162,7 +164,7 @@ fn entry_type(mode: u16) -> u8 {
     }
 }
 
-fn own_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
+fn claim_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
     let blocks = reader.blocks(ino);
     let values = reader.value_inodes(ino).into_iter();
     let mut count = u64::from(reader.xattr_block(ino) != 0)
@@ -175,7 +177,7 @@ fn own_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
         assert!(extent.logical >= end, "extents of inode {ino} that are out of order");
         end = extent.logical + extent.count;
         count += extent.count;
-        own(
+        claim(
             owners,
             extent.start..extent.start + extent.count,
             &format!("content of inode {ino}"),
@@ -185,13 +187,14 @@ fn own_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
         end <= reader.size(ino).div_ceil(reader.block_size()),
         "blocks beyond the end of inode {ino}"
     );
-    own(owners, blocks.nodes, &format!("extents of inode {ino}"));
+    claim(owners, blocks.nodes, &format!("extents of inode {ino}"));
     if ino == RESIZE {
-        // Its map has no extents: the block in `i_block[13]` lists the reserved descriptors of group 0, and each of these
-        // lists its likes in the other groups, which are owned already.
+        // Its map has no extents: the block in `i_block[13]` lists the reserved descriptor blocks
+        // of group 0, and each of these lists its backups in the other groups. Those are claimed
+        // already.
         let map = reader.u32_at(reader.inode_offset(ino) + 0x28 + 4 * 13);
-        own(owners, [map.into()], "map of the reserved descriptors");
-        let copies = (0..reader.group_count()).filter(|&group| has_superblock(group)).count() as u64;
+        claim(owners, [map.into()], "map of the reserved descriptors");
+        let copies = (0..reader.group_count()).filter(|&group| has_backup(group)).count() as u64;
         count = 1 + reader.descriptor_blocks().1 * copies;
     }
     assert_eq!(
@@ -201,16 +204,17 @@ fn own_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
     );
 }
 
-fn check_links(reader: &Reader<'_>, names: &Names) {
+fn check_links(reader: &Reader<'_>, names: &NamesByInode) {
     for (&ino, names) in names {
-        // The root is its own parent; another directory has a name, its `.`, and the `..` of those in it.
+        // The root is its own parent. Another directory has a name, its `.`, and the `..` of each
+        // subdirectory.
         let expected = if names.len() > 65_000 { 1 } else { names.len() as u64 };
         assert_eq!(reader.links(ino), expected, "links of inode {ino}");
     }
 }
 
-/// The inode bitmaps, and the counts of inodes and directories.
-fn check_inodes(reader: &Reader<'_>, names: &Names) {
+/// Checks the inode bitmaps, and the counts of inodes and directories.
+fn check_inodes(reader: &Reader<'_>, names: &NamesByInode) {
     let mut free = 0;
     for group in 0..reader.group_count() {
         let descriptor = reader.group(group);
@@ -241,7 +245,7 @@ fn check_inodes(reader: &Reader<'_>, names: &Names) {
     assert_eq!(reader.free_inode_count(), free, "free inodes");
 }
 
-/// The block bitmaps, the counts of free blocks, and that free blocks hold nothing.
+/// Checks the block bitmaps, the counts of free blocks, and that free blocks are zero.
 fn check_blocks(reader: &Reader<'_>, owners: &Owners) {
     let zeros = vec![0; usize::try_from(reader.block_size()).unwrap()];
     let mut free = 0;
@@ -263,7 +267,7 @@ fn check_blocks(reader: &Reader<'_>, owners: &Owners) {
             }
             assert!(
                 is_used || reader.block(block) == &zeros[..],
-                "free block {block} holds something"
+                "free block {block} is not zero"
             );
         }
         assert_eq!(descriptor.free_blocks, free_in_group, "free blocks of group {group}");
@@ -276,8 +280,8 @@ fn bit(bitmap: &[u8], index: usize) -> bool {
     bitmap[index / 8] >> (index % 8) & 1 == 1
 }
 
-/// Every structure of an image and every block of content: where it is in bytes, and what it is. Inodes that are not in use are
-/// left out.
+/// Returns the byte range and the name of every structure and every block of content, in the order
+/// of blocks. Inodes that are not in use are omitted.
 pub fn structures(image: &[u8]) -> Vec<(Range<u64>, String)> {
     let owners = check(image);
     let reader = Reader::new(image);

@@ -1,4 +1,4 @@
-//! Contents of files that can be told apart at every offset, and need no memory.
+//! Generated contents of files, which differ at every offset and take no memory.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -13,7 +13,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// So many bytes without a hole.
+    /// Content of `len` bytes without a hole.
     pub fn dense(seed: u64, len: u64) -> Self {
         Self {
             len,
@@ -22,12 +22,12 @@ impl Content {
         }
     }
 
-    /// So many bytes that are zero outside the ranges.
+    /// Content of `len` bytes, with holes outside the ranges.
     pub fn sparse(seed: u64, len: u64, ranges: Vec<Range<u64>>) -> Self {
         Self { len, ranges, seed }
     }
 
-    /// One block of data and one block of hole in turns: as many extents as blocks of data.
+    /// `count` extents of one block, each followed by a hole of one block.
     pub fn in_extents(seed: u64, count: u64, block_size: u64) -> Self {
         let ranges = (0..count)
             .map(|index| 2 * index * block_size..(2 * index + 1) * block_size)
@@ -35,12 +35,12 @@ impl Content {
         Self::sparse(seed, 2 * count * block_size, ranges)
     }
 
-    /// Whether any byte is outside the ranges.
+    /// Returns whether any byte is outside the ranges.
     pub fn has_holes(&self) -> bool {
         self.len > self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// The bytes from an offset on.
+    /// Fills a buffer with the bytes at an offset.
     pub fn fill(&self, offset: u64, bytes: &mut [u8]) {
         bytes.fill(0);
         let end = offset + bytes.len() as u64;
@@ -60,14 +60,14 @@ impl Content {
         }
     }
 
-    /// All bytes, for files that are small.
+    /// Returns all bytes, for files that fit into memory.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.len).unwrap()];
         self.fill(0, &mut bytes);
         bytes
     }
 
-    /// The bytes of the ranges, one range after the other.
+    /// Returns a reader of the ranges' bytes, one range after the other, without the holes.
     pub fn reader(&self) -> impl Read {
         Reader {
             content: self,
@@ -75,7 +75,7 @@ impl Content {
         }
     }
 
-    /// Eight bytes, none of which is zero, so that a hole is told from data.
+    /// Returns eight bytes. None is zero, so that data differs from a hole.
     fn word(&self, index: u64) -> [u8; 8] {
         let word = (index + 1).wrapping_mul(self.seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15));
         (word ^ (word >> 29) | 0x0101_0101_0101_0101).to_le_bytes()

@@ -1,4 +1,4 @@
-//! What guests do to a file system.
+//! Changes that guests make to a file system.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -8,8 +8,9 @@ use std::process::Command;
 
 use super::program::succeed;
 
-/// Creates, grows, links, renames, marks and deletes, among the image's own files too.
-pub fn wear(tree: &Path) {
+/// Creates, extends, links, renames and deletes files, and sets attributes; also of the image's own
+/// files. The tree needs `/etc/passwd`, `/etc/group` and `/usr/share`.
+pub fn modify_files(tree: &Path) {
     let new = tree.join("new");
     fs::create_dir(&new).expect("the image has a free inode");
     for index in 0..2000 {
@@ -38,7 +39,7 @@ pub fn wear(tree: &Path) {
     for file in [tree.join("etc/group"), new.join("renamed")] {
         succeed(
             Command::new("setfattr")
-                .args(["-n", "user.worn", "-v"])
+                .args(["-n", "user.modified", "-v"])
                 .arg("z".repeat(3000))
                 .arg(file),
         );
@@ -46,7 +47,7 @@ pub fn wear(tree: &Path) {
     fs::remove_dir_all(tree.join("usr/share")).expect("every image of the tests has a /usr/share");
 }
 
-/// Writes until nothing fits any more, then makes room again.
+/// Fills the file system completely, then frees the space and writes again.
 pub fn fill(tree: &Path) {
     let path = tree.join("filler");
     let mut filler = File::create(&path).expect("the image has a free inode");

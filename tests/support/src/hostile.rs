@@ -1,15 +1,16 @@
-//! A tree with everything in it that is hard to carry from one file system to another.
+//! An image of files that are hard to copy between file systems: odd names, times, owners and
+//! attributes, sparse and hard-linked files, deep and unreadable directories.
 
 use std::path::{Path, PathBuf};
 
 use super::single_image::Layout;
 use super::tar::{Entry, archive};
 
-/// A POSIX ACL as the system call shows it, of mode 0644: user 5 reads, too.
+/// A POSIX ACL in the form of getxattr(2), for mode 0644: user 5 may also read.
 const ACL: &[u8] = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\x05\0\0\0\x04\0\x04\0\xff\xff\xff\xff\
     \x10\0\x04\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
 
-/// Names that mean something to shells, parsers or terminals.
+/// File names with a special meaning to shells, parsers or terminals.
 const NAMES: [&[u8]; 16] = [
     b"two  words ",
     b"new\nline",
@@ -29,7 +30,7 @@ const NAMES: [&[u8]; 16] = [
     b"...",
 ];
 
-/// A layout of an image with all of it.
+/// Writes the image as an OCI layout into a new subdirectory, and returns its path.
 pub fn hostile_layout(directory: &Path) -> PathBuf {
     let path = directory.join("hostile");
     let layout = Layout::create(path.clone());
@@ -46,7 +47,7 @@ fn layer() -> Vec<u8> {
             ..Entry::directory("./").pax("mtime", "1234567890.987654321")
         },
         Entry::file("passwd", "root:x:0:0::/:/bin/sh\n"),
-        // Whoever follows this leaves the directory.
+        // Leads out of the tree.
         Entry::symlink("outside", "/etc"),
         Entry::symlink("above", "../../../../../../../etc/passwd"),
         Entry::directory("names"),

@@ -1,4 +1,4 @@
-//! The kernel as a judge: it mounts an image, is compared with the model, and uses the file system.
+//! Mounts images in the kernel, compares them with the model of their tree, and changes files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -11,13 +11,13 @@ use std::time::Duration;
 use rustix::fs::{SeekFrom, XattrFlags, lgetxattr, llistxattr, lsetxattr, seek};
 
 use super::content::Content;
-use super::model::{Entry, Id, Model, Node, parent};
+use super::model::{Model, Node, NodeId, Stat, split_path};
 use super::skip::{skip, skip_on_this_machine};
-use super::tools::{command, output, text, within};
-use super::wait::is_soon;
+use super::tools::{command, output, output_within, text};
+use super::wait::eventually;
 
-/// Whether this machine cannot mount images; says so.
-pub fn is_missing() -> bool {
+/// Returns whether this process cannot mount images, and reports the test as skipped if so.
+pub fn cannot_mount() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     let is_missing = !is_root || !Path::new("/dev/loop-control").exists();
     if is_missing {
@@ -26,20 +26,20 @@ pub fn is_missing() -> bool {
     is_missing
 }
 
-/// Whether the kernel would not let this process grow a mounted file system (containers often lack `CAP_SYS_RESOURCE`);
-/// says so.
+/// Returns whether this process may not grow a mounted file system, and reports the test as skipped
+/// if so. Containers often lack the `CAP_SYS_RESOURCE` that it takes.
 pub fn cannot_grow() -> bool {
     const SYS_RESOURCE: u64 = 1 << 24;
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     let cannot = u64::from_str_radix(effective.trim(), 16).unwrap() & SYS_RESOURCE == 0;
     if cannot {
-        skip_on_this_machine("what is mounted can only grow with CAP_SYS_RESOURCE");
+        skip_on_this_machine("growing a mounted file system needs CAP_SYS_RESOURCE");
     }
     cannot
 }
 
-/// An image that is mounted, until this is dropped.
+/// A mounted image. Dropping this unmounts it.
 pub struct Mount {
     device: String,
     directory: tempfile::TempDir,
@@ -54,7 +54,7 @@ impl Mount {
         Self::with_options(image, "ro")
     }
 
-    /// With options of `mount -o`.
+    /// Mounts an image with options of `mount -o`.
     pub fn with_options(image: &Path, options: &str) -> Self {
         let device = succeed(command("losetup").args(["--find", "--show"]).arg(image));
         let directory = tempfile::tempdir().unwrap();
@@ -74,56 +74,59 @@ impl Mount {
         self.directory.path()
     }
 
-    /// Makes the loop device as large as the image has become, and the file system with it, while it is mounted.
+    /// Grows the loop device to the current size of the image file, and the mounted file system
+    /// with it.
     pub fn grow(&self) {
         succeed(command("losetup").args(["--set-capacity", &self.device]));
         succeed(command("resize2fs").arg(&self.device));
     }
 
-    /// Has all that was written reach the image.
+    /// Flushes all writes to the image.
     pub fn sync(&self) {
         sync(self.path());
     }
 
-    /// Ends the use of the image; the kernel must have found nothing wrong with it.
+    /// Unmounts the image, and asserts that the kernel found no error in it.
     pub fn unmount(self) {
         self.sync();
         let name = self.device.trim_start_matches("/dev/");
         let errors = fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).unwrap();
-        assert_eq!(errors.trim(), "0", "the kernel met errors");
-        // Children that other tests have just made may hold what was open here until they become other programs.
+        assert_eq!(errors.trim(), "0", "the kernel found errors");
+        // A process that another test has just forked may hold files open here until its exec.
         let unmount = || output(command("umount").arg(self.path())).status.success();
-        assert!(is_soon(unmount), "{} stays busy", self.path().display());
+        assert!(eventually(unmount), "{} is still busy", self.path().display());
     }
 }
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Does nothing after `unmount`; after a failure, the device must be free again.
+        // Does nothing after `unmount`. After a failure, it frees the device.
         let soon = Duration::from_secs(10);
-        let _ = within(command("umount").arg(self.path()), soon);
-        let _ = within(command("losetup").args(["--detach", &self.device]), soon);
+        let _ = output_within(command("umount").arg(self.path()), soon);
+        let _ = output_within(command("losetup").args(["--detach", &self.device]), soon);
     }
 }
 
-/// Has all that was written to a file system reach its device: by a program, which may hang where a test must not.
+/// Flushes a file system to its device. Runs a program, since the system call may hang, which would
+/// hang the test.
 pub fn sync(mounted: &Path) {
     succeed(command("sync").arg("--file-system").arg(mounted));
 }
 
-/// Runs a command that must not fail, and returns what it prints.
+/// Runs a command that must succeed, and returns its standard output.
 fn succeed(command: &mut std::process::Command) -> String {
     let output = output(command);
     assert!(output.status.success(), "{command:?}: {}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Asserts that a mounted tree is the model's: every name found by looking it up, no other name listed.
+/// Asserts that a mounted tree is equal to the model's. Looks up every path, and lists every
+/// directory.
 pub fn assert_equal(model: &Model, mounted: &Path, block_size: u64) {
-    let mut inodes = BTreeMap::<Id, u64>::new();
-    for (path, (id, expected)) in model.entries() {
+    let mut inodes = BTreeMap::<NodeId, u64>::new();
+    for (path, (id, expected)) in model.stats() {
         let at = join(mounted, path);
-        let (ino, found) = entry(&at);
+        let (ino, found) = stat(&at);
         assert_eq!(found, expected, "{}", at.display());
         let is_first = match inodes.insert(id, ino) {
             Some(other) => {
@@ -142,13 +145,13 @@ pub fn assert_equal(model: &Model, mounted: &Path, block_size: u64) {
     assert_eq!(distinct.len(), inodes.len(), "no two inodes of the model are one");
 }
 
-/// All that the kernel says of a name, and its inode number.
-fn entry(path: &Path) -> (u64, Entry) {
+/// Returns the number and the metadata of the inode at a path.
+fn stat(path: &Path) -> (u64, Stat) {
     let found = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let time = |seconds, nanoseconds: i64| (seconds, u32::try_from(nanoseconds).unwrap());
     let file_type = found.file_type();
     let is_device = file_type.is_char_device() || file_type.is_block_device();
-    let entry = Entry {
+    let entry = Stat {
         mode: found.mode(),
         uid: found.uid(),
         gid: found.gid(),
@@ -182,7 +185,7 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
         .collect()
 }
 
-/// Asserts that a file has data where its content has, to whole blocks, and holes elsewhere.
+/// Asserts that a file has data in the blocks that its content has data in, and holes elsewhere.
 fn assert_content(content: &Content, path: &Path, block_size: u64) {
     let file = File::open(path).unwrap();
     let mut bytes = vec![0; 1 << 20];
@@ -227,16 +230,16 @@ fn assert_listing(model: &Model, path: &[u8], directory: &Path) {
         .paths
         .range(prefix.clone()..)
         .take_while(|(other, _)| other.starts_with(&prefix))
-        .filter(|(other, _)| !other.is_empty() && parent(other).0 == path)
-        .map(|(other, _)| parent(other).1.to_vec())
+        .filter(|(other, _)| !other.is_empty() && split_path(other).0 == path)
+        .map(|(other, _)| split_path(other).1.to_vec())
         .collect();
     assert_eq!(listed, expected, "names in {}", directory.display());
 }
 
-/// Uses the file system as a guest would: every kind of change, in old and new files and directories.
+/// Makes every kind of change that a guest makes, in old and new files and directories.
 pub fn exercise(model: &Model, mounted: &Path) {
     let free = rustix::fs::statvfs(mounted).unwrap();
-    // A full file system can still lose names, which e2fsck then finds in order.
+    // In a full file system, files can still be removed.
     let has_room = free.f_bavail * free.f_frsize >= 4 << 20 && free.f_favail >= 200;
     if has_room {
         let new = mounted.join("new");
@@ -261,11 +264,11 @@ pub fn exercise(model: &Model, mounted: &Path) {
     }
 }
 
-/// The first directories, and those with the most names.
+/// Returns the first five directories, and the three with the most entries.
 fn some_directories(model: &Model) -> BTreeSet<&[u8]> {
     let mut counts = BTreeMap::<&[u8], usize>::new();
     for path in model.paths.keys().filter(|path| !path.is_empty()) {
-        *counts.entry(parent(path).0).or_default() += 1;
+        *counts.entry(split_path(path).0).or_default() += 1;
     }
     let mut largest: Vec<_> = counts.iter().map(|(&path, &count)| (count, path)).collect();
     largest.sort_unstable();
@@ -279,7 +282,7 @@ fn some_directories(model: &Model) -> BTreeSet<&[u8]> {
         .collect()
 }
 
-/// The first regular files whose attributes leave room for one more, each by one of its names.
+/// Returns one path of each of the first regular files whose attributes leave room for one more.
 fn some_files(model: &Model, count: usize) -> Vec<&[u8]> {
     let mut seen = BTreeSet::new();
     model
@@ -291,7 +294,7 @@ fn some_files(model: &Model, count: usize) -> Vec<&[u8]> {
         .collect()
 }
 
-/// Adds names to a directory, takes some away, and finds the others again.
+/// Adds files to a directory, removes some, and reads the others.
 fn add_names(directory: &Path) {
     let name = |number| directory.join(format!("{number:0>200}"));
     for number in 0..30 {
@@ -306,7 +309,7 @@ fn add_names(directory: &Path) {
     }
 }
 
-/// Adds to a file, writes into it, cuts it, and gives it an attribute.
+/// Appends to a file, writes into its middle, truncates it, and sets an attribute.
 fn change_file(path: &Path) {
     let mut file = File::options().append(true).open(path).unwrap();
     file.write_all(&[0xA5; 10_000]).unwrap();

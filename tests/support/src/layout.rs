@@ -1,4 +1,5 @@
-//! Image layouts of the test's own making, with anything wrong in them that a test wants.
+//! OCI image layouts with any documents, for tests of manifests, indexes and configs. The images
+//! need not be correct.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A layout in a temporary directory. What its methods give back are descriptors.
+/// A layout in a temporary directory. Methods that add a blob or document return its descriptor.
 pub struct TestLayout {
     directory: TempDir,
     layout: Layout,
@@ -32,7 +33,7 @@ impl TestLayout {
         self.directory.path()
     }
 
-    /// A reference to the layout, `version` being empty, `:<tag>` or `@<digest>`.
+    /// Returns a reference to the layout. `version` is empty, `:<tag>` or `@<digest>`.
     pub fn reference(&self, version: &str) -> String {
         format!("oci:{}{version}", self.path().display())
     }
@@ -49,7 +50,8 @@ impl TestLayout {
         self.blob(media_type, document.to_string().as_bytes())
     }
 
-    /// An image for `platform`, such as `linux/arm/v7`, whose layers have these contents: no tar archives, for no one looks.
+    /// Adds an image for `platform`, such as `linux/arm/v7`. The layers are text, not tar archives:
+    /// it serves tests that never apply them.
     pub fn image(&self, platform: &str, layers: &[&str]) -> Value {
         let layers: Vec<_> = layers.iter().map(|layer| self.blob(LAYER, layer.as_bytes())).collect();
         let config = self.document(CONFIG, &config(platform, &layers));
@@ -63,7 +65,7 @@ impl TestLayout {
         )
     }
 
-    /// Writes `index.json`, as buildah does: without a media type.
+    /// Writes `index.json` without a media type, as buildah does.
     pub fn publish(&self, entries: &[Value]) {
         let index = json!({"schemaVersion": 2, "manifests": entries});
         fs::write(self.path().join("index.json"), index.to_string()).unwrap();

@@ -1,15 +1,24 @@
-//! Support for the tests, benches and fuzz targets of all crates.
+//! Shared code of the tests, benches and fuzz targets of all crates.
 //!
-//! | for | modules |
+//! | to test | use |
 //! |---|---|
-//! | layers and images | [`tar`], [`random_layers`], [`single_image`], [`layout`], [`hostile`] |
-//! | registries | [`server`], which fails as a test wants; [`registry`], a real one |
-//! | file systems | [`model`], [`content`], [`operations`], [`samples`], [`nowhere`] |
-//! | readers that share no code with the crates | [`reader`], [`check`], [`readback`], [`listing`] |
-//! | judges | [`tools`], [`oracles`], [`kernel`], [`guest_workload`], [`skip`] |
-//! | the program under test | [`program`], [`unprivileged`], [`wait`] |
+//! | how a layer is applied | [`tar`] for its bytes, [`random_layers`] for random ones |
+//! | a build of a correct image | [`single_image`]; [`hostile`] for difficult names and metadata |
+//! | a manifest, index or config, correct or not | [`layout`] |
+//! | a download | [`server`], which fails as the test asks; [`registry`], a real registry |
+//! | what the formatter writes | [`model`], with [`content`], [`samples`] and [`operations`] |
+//! | the speed of the formatter, or that it does not panic | [`null_output`] |
+//! | that an image is consistent | [`check`], in memory; [`tools`], with e2fsprogs |
+//! | that an image reads back | [`readback`], by way of [`reader`]; [`listing`] for two images |
+//! | an image in the kernel | [`kernel`], [`guest_workload`] |
+//! | a build against umoci's result | [`oracles`] |
+//! | the command | [`program`]; [`unprivileged`] for a user other than root; [`wait`] |
 //!
-//! The scripts that the oracles need are in `tests/rig`.
+//! A test that needs a program, root or the kernel belongs in the test binary `oracle` of its crate
+//! and returns early, by way of [`skip`], where they are missing. All other tests belong in
+//! `suite`. A new file of tests is a `mod` in `tests/suite.rs`, `tests/oracle.rs`,
+//! `ext4/tests/suite.rs` or `ext4/tests/oracle/main.rs`. A program that a test needs is installed
+//! by `tests/rig/install-tools.sh`.
 #![allow(
     missing_debug_implementations,
     missing_docs,
@@ -32,7 +41,7 @@ pub mod kernel;
 pub mod layout;
 pub mod listing;
 pub mod model;
-pub mod nowhere;
+pub mod null_output;
 pub mod operations;
 #[cfg(unix)]
 pub mod oracles;

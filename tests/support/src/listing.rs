@@ -1,4 +1,4 @@
-//! All that [`ext4::Reader`] says of the files in an image.
+//! Listings of all files in an image, by [`ext4::Reader`].
 
 use std::fs::File;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use ext4::read::Inode;
 use ext4::{FileType, ReadError, Reader};
 
-/// A line for each file, by path: what it is, and a checksum of its content.
+/// Returns a line for each file, sorted by path: metadata and a checksum of the content.
 pub fn listing(image: &Path) -> Vec<String> {
     let lines = walk(image, |inode| {
         let owner = format!("{} {}", inode.uid, inode.gid);
@@ -19,8 +19,8 @@ pub fn listing(image: &Path) -> Vec<String> {
     lines.unwrap()
 }
 
-/// The same without what programs change of a tree that stays the same: sizes and times of
-/// directories, and times of the last change of inodes. `None` if the image cannot be read.
+/// Returns a listing without what e2fsprogs change in a tree that stays the same: sizes and times
+/// of directories, and `ctime`. Returns `None` if the image cannot be read.
 pub fn tree_of(image: &Path) -> Option<Vec<String>> {
     let lines = walk(image, |inode| {
         let more = match inode.file_type {
@@ -35,8 +35,8 @@ pub fn tree_of(image: &Path) -> Option<Vec<String>> {
     lines.ok()
 }
 
-/// A line for each file, with what is said of its inode, its attributes, and a checksum of its
-/// content.
+/// Returns a line for each file: its path, the description of its inode, its attributes, and a
+/// checksum of its content.
 fn walk(image: &Path, describe: impl Fn(&Inode) -> String) -> Result<Vec<String>, ReadError> {
     let reader = Reader::open(File::open(image).unwrap())?;
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! A tree beside the crate's own: what a reader of the image must find.
+//! A model of a tree, kept beside [`ext4::Tree`]: what a reader of the image must find.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use ext4::{
 
 use super::content::Content;
 
-/// What an inode is.
+/// The file type of an inode, with what belongs to the type.
 #[derive(Clone, Debug)]
 pub enum Node {
     Directory,
@@ -21,10 +21,10 @@ pub enum Node {
     Socket,
 }
 
-/// All that a reader can say of a name besides the content.
+/// Metadata of an inode, as stat(2), readlink(2) and listxattr(2) show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Kind of file and permissions, as `st_mode` has them.
+pub struct Stat {
+    /// File type and permissions, as in `st_mode`.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -42,18 +42,18 @@ pub struct Entry {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// Number of an inode of a model, in the order of creation.
-pub type Id = usize;
+/// Number of an inode in a model, in the order of creation.
+pub type NodeId = usize;
 
-/// Inodes, and the paths that lead to them; the root's path is empty.
+/// Inodes, and all paths that lead to them. The root's path is empty.
 #[derive(Debug)]
 pub struct Model {
-    pub paths: BTreeMap<Vec<u8>, Id>,
-    inodes: BTreeMap<Id, (Metadata, Node)>,
+    pub paths: BTreeMap<Vec<u8>, NodeId>,
+    inodes: BTreeMap<NodeId, (Metadata, Node)>,
 }
 
 impl Model {
-    pub fn node(&self, id: Id) -> &Node {
+    pub fn node(&self, id: NodeId) -> &Node {
         &self.inodes[&id].1
     }
 
@@ -61,8 +61,8 @@ impl Model {
         self.node(self.paths[path])
     }
 
-    /// Bytes of the names and values of an inode's extended attributes.
-    pub fn xattrs_len(&self, id: Id) -> usize {
+    /// Returns the bytes of the names and values of an inode's extended attributes.
+    pub fn xattrs_len(&self, id: NodeId) -> usize {
         let xattrs = &self.inodes[&id].0.xattrs;
         xattrs.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
@@ -71,17 +71,17 @@ impl Model {
         self.inodes.len()
     }
 
-    /// What a reader must find at each path.
-    pub fn entries(&self) -> BTreeMap<&[u8], (Id, Entry)> {
-        let mut names = BTreeMap::<Id, u64>::new();
+    /// Returns the inode and the metadata that a reader must find at each path.
+    pub fn stats(&self) -> BTreeMap<&[u8], (NodeId, Stat)> {
+        let mut names = BTreeMap::<NodeId, u64>::new();
         let mut subdirectories = BTreeMap::<&[u8], u64>::new();
         for (path, id) in &self.paths {
             *names.entry(*id).or_default() += 1;
             if !path.is_empty() && matches!(self.node(*id), Node::Directory) {
-                *subdirectories.entry(parent(path).0).or_default() += 1;
+                *subdirectories.entry(split_path(path).0).or_default() += 1;
             }
         }
-        let entry = |path: &[u8], id: Id| {
+        let entry = |path: &[u8], id: NodeId| {
             let links = match self.node(id) {
                 Node::Directory => match 2 + subdirectories.get(path).copied().unwrap_or(0) {
                     links if links > u64::from(MAX_LINKS) => 1,
@@ -89,7 +89,7 @@ impl Model {
                 },
                 _ => names[&id],
             };
-            self.entry(id, links)
+            self.stat(id, links)
         };
         self.paths
             .iter()
@@ -97,7 +97,7 @@ impl Model {
             .collect()
     }
 
-    fn entry(&self, id: Id, links: u64) -> Entry {
+    fn stat(&self, id: NodeId, links: u64) -> Stat {
         let (metadata, node) = &self.inodes[&id];
         let (kind, size) = match node {
             Node::Directory => (0o040_000, None),
@@ -109,7 +109,7 @@ impl Model {
             Node::Socket => (0o140_000, Some(0)),
         };
         let time = |time: Timestamp| (time.seconds(), time.nanoseconds());
-        Entry {
+        Stat {
             mode: kind | u32::from(metadata.mode),
             uid: metadata.uid,
             gid: metadata.gid,
@@ -135,12 +135,12 @@ impl Model {
     }
 }
 
-/// An image in the making, and the model of it.
+/// Builds an image, and the model of its tree beside it.
 pub struct Build<O> {
     pub formatter: Formatter<O>,
     pub tree: Tree,
     pub model: Model,
-    /// The tree's inodes, by the model's numbers.
+    /// The tree's inodes, indexed by [`NodeId`].
     ids: Vec<InodeId>,
 }
 
@@ -161,7 +161,7 @@ impl<O: Output> Build<O> {
         })
     }
 
-    /// Puts a new inode at a path.
+    /// Adds a new inode at a path.
     pub fn put(&mut self, path: impl AsRef<[u8]>, metadata: Metadata, node: Node) -> Result<(), FormatError> {
         let kind = match &node {
             Node::Directory => Kind::Directory(Directory::new()),
@@ -177,62 +177,62 @@ impl<O: Output> Build<O> {
             Node::Fifo => Kind::Fifo,
             Node::Socket => Kind::Socket,
         };
-        let (directory, name) = parent(path.as_ref());
+        let (directory, name) = split_path(path.as_ref());
         let id = self
             .tree
-            .insert(self.id_of(directory), name, metadata.clone(), kind)
-            .expect("the test puts what a tree takes");
+            .insert(self.inode_id(directory), name, metadata.clone(), kind)
+            .expect("the tree accepts the entry");
         self.model.paths.insert(path.as_ref().to_vec(), self.ids.len());
         self.model.inodes.insert(self.ids.len(), (metadata, node));
         self.ids.push(id);
         Ok(())
     }
 
-    pub fn directory(&mut self, path: impl AsRef<[u8]>) {
+    pub fn add_directory(&mut self, path: impl AsRef<[u8]>) {
         self.put(path, permissions(0o755), Node::Directory).unwrap();
     }
 
-    pub fn file(&mut self, path: impl AsRef<[u8]>, content: Content) {
+    pub fn add_file(&mut self, path: impl AsRef<[u8]>, content: Content) {
         self.put(path, permissions(0o644), Node::File(content)).unwrap();
     }
 
-    /// Gives an inode one more path.
+    /// Adds a hard link at `path` to the inode at `existing`.
     pub fn link(&mut self, path: impl AsRef<[u8]>, existing: impl AsRef<[u8]>) {
-        let (directory, name) = parent(path.as_ref());
+        let (directory, name) = split_path(path.as_ref());
         self.tree
-            .link(self.id_of(directory), name, self.id_of(existing.as_ref()))
-            .expect("the test links what a tree lets it");
+            .link(self.inode_id(directory), name, self.inode_id(existing.as_ref()))
+            .expect("the tree accepts the link");
         let id = self.model.paths[existing.as_ref()];
         self.model.paths.insert(path.as_ref().to_vec(), id);
     }
 
-    /// Gives the inode at a path other metadata.
-    pub fn describe(&mut self, path: impl AsRef<[u8]>, metadata: Metadata) {
+    /// Replaces the metadata of the inode at a path.
+    pub fn set_metadata(&mut self, path: impl AsRef<[u8]>, metadata: Metadata) {
         let path = path.as_ref();
-        let id = self.id_of(path);
+        let id = self.inode_id(path);
         *self.tree.metadata_mut(id) = metadata.clone();
         let known = self.model.inodes.get_mut(&self.model.paths[path]);
         known.expect("each path has an inode").0 = metadata;
     }
 
-    /// Takes a path away, with all below it, and gives back what nothing leads to any more.
+    /// Removes a path with everything below it, and frees the content that has no name any more.
     pub fn remove(&mut self, path: impl AsRef<[u8]>) {
         let path = path.as_ref();
-        let (directory, name) = parent(path);
+        let (directory, name) = split_path(path);
         for data in self
             .tree
-            .remove(self.id_of(directory), name)
+            .remove(self.inode_id(directory), name)
             .expect("the path is in the tree")
         {
             self.formatter.free(data);
         }
         let is_below = |other: &[u8]| other.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
         self.model.paths.retain(|other, _| other != path && !is_below(other));
-        let named: BTreeSet<Id> = self.model.paths.values().copied().collect();
+        let named: BTreeSet<NodeId> = self.model.paths.values().copied().collect();
         self.model.inodes.retain(|id, _| named.contains(id));
     }
 
-    /// Makes the image; the model then has the `lost+found` that every image has.
+    /// Finishes the image. The returned model includes the `lost+found` that every image has.
     pub fn finish(mut self) -> Result<(O, Summary, Model), FormatError> {
         let (output, summary) = self.formatter.finish(self.tree)?;
         if !self.model.paths.contains_key(&b"lost+found"[..]) {
@@ -243,21 +243,21 @@ impl<O: Output> Build<O> {
         Ok((output, summary, self.model))
     }
 
-    /// The tree's inode at a path.
-    pub fn id_of(&self, path: &[u8]) -> InodeId {
+    /// Returns the tree's inode at a path.
+    pub fn inode_id(&self, path: &[u8]) -> InodeId {
         self.ids[self.model.paths[path]]
     }
 }
 
-/// The path of the directory, and the name.
-pub fn parent(path: &[u8]) -> (&[u8], &[u8]) {
+/// Splits a path into the path of its directory and its last name.
+pub fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
     }
 }
 
-/// Metadata with a mode and nothing else.
+/// Returns metadata with a mode, and the default otherwise.
 pub fn permissions(mode: u16) -> Metadata {
     Metadata {
         mode,

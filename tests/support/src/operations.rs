@@ -1,39 +1,41 @@
-//! Sequences of operations on a tree, and what each does to the model of it.
+//! Random operations on a tree, applied to the image and to its model.
 
 use ext4::{Device, Directory, FormatError, InodeId, Kind, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Output, TreeError};
 
 use super::content::Content;
 use super::model::{Build, Model, Node};
 
-/// One step on the way to a tree. A number chooses among the paths that there are, however many these be.
+/// An operation on a tree. A number selects one of the paths, or directories, of the moment: modulo
+/// their count, so any number is valid.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// Puts something below a directory, in the place of what has the name already.
+    /// Adds an inode to a directory, and replaces an entry of that name.
     Put(usize, Vec<u8>, Metadata, Node),
-    /// Gives an inode that is no directory one more name.
+    /// Adds a hard link to an inode, unless that is a directory or the name exists.
     Link(usize, usize, Vec<u8>),
-    /// Gives an inode that is no directory another name.
+    /// Renames an inode, unless that is a directory or the name exists.
     Rename(usize, usize, Vec<u8>),
-    /// Gives an inode other metadata.
-    Describe(usize, Metadata),
+    /// Replaces the metadata of an inode.
+    SetMetadata(usize, Metadata),
     Remove(usize),
-    /// Writes content that never becomes a file, and gives it back or forgets it.
-    Discard(Content, bool),
-    /// Writes content that ends before it should.
-    BreakOff(Content),
-    /// Tries what no tree takes.
-    Misuse(usize, usize),
+    /// Writes content that never becomes part of the tree. Frees it, or forgets it if the flag is
+    /// set.
+    WriteUnused(Content, bool),
+    /// Writes content from a reader that ends one byte early.
+    WriteTooLittle(Content),
+    /// Makes calls that every tree must refuse.
+    CallInvalidly(usize, usize),
 }
 
-/// Applies a step if the tree, as the model has it, can take it.
+/// Applies an operation, or does nothing if it is not possible in the tree.
 ///
 /// # Errors
 ///
-/// What the formatter says of the content or of its output.
+/// Errors of the formatter, for the content or the output.
 pub fn apply<O: Output>(build: &mut Build<O>, operation: Operation) -> Result<(), FormatError> {
     match operation {
         Operation::Put(at, name, metadata, node) => {
-            let path = below(&build.model, at, &name);
+            let path = path_in_nth_directory(&build.model, at, &name);
             if build.model.paths.contains_key(&path) {
                 build.remove(&path);
             }
@@ -47,40 +49,41 @@ pub fn apply<O: Output>(build: &mut Build<O>, operation: Operation) -> Result<()
                 build.remove(existing);
             }
         }
-        Operation::Describe(inode, metadata) => {
-            let path = chosen(&build.model, inode);
-            build.describe(&path, metadata);
+        Operation::SetMetadata(inode, metadata) => {
+            let path = nth_path(&build.model, inode);
+            build.set_metadata(&path, metadata);
         }
         Operation::Remove(index) => {
-            let path = chosen(&build.model, index);
+            let path = nth_path(&build.model, index);
             if !path.is_empty() {
                 build.remove(&path);
             }
         }
-        Operation::Discard(content, is_forgotten) => {
+        Operation::WriteUnused(content, forgotten) => {
             let data = build
                 .formatter
                 .write_sparse(content.reader(), content.len, &content.ranges)?;
-            if !is_forgotten {
+            if !forgotten {
                 build.formatter.free(data);
             }
         }
-        Operation::BreakOff(content) => {
+        Operation::WriteTooLittle(content) => {
             let result = build.formatter.write_data(&content.bytes()[..], content.len + 1);
             match result.expect_err("a byte is missing") {
                 FormatError::ContentTooShort { actual, .. } => assert_eq!(actual, content.len),
                 error => return Err(error),
             }
         }
-        Operation::Misuse(first, second) => misuse(build, first, second),
+        Operation::CallInvalidly(first, second) => assert_invalid_calls_fail(build, first, second),
     }
     Ok(())
 }
 
-/// Links an inode if it can have the name, and says the path that it had.
+/// Adds a hard link, and returns the path of the inode that was linked. Returns `None` if the inode
+/// is a directory or the name exists.
 fn link<O: Output>(build: &mut Build<O>, inode: usize, at: usize, name: &[u8]) -> Option<Vec<u8>> {
-    let existing = chosen(&build.model, inode);
-    let path = below(&build.model, at, name);
+    let existing = nth_path(&build.model, inode);
+    let path = path_in_nth_directory(&build.model, at, name);
     let is_directory = matches!(build.model.node_at(&existing), Node::Directory);
     if is_directory || build.model.paths.contains_key(&path) {
         return None;
@@ -89,14 +92,14 @@ fn link<O: Output>(build: &mut Build<O>, inode: usize, at: usize, name: &[u8]) -
     Some(existing)
 }
 
-/// A path that there is.
-fn chosen(model: &Model, index: usize) -> Vec<u8> {
+/// Returns one of the model's paths.
+fn nth_path(model: &Model, index: usize) -> Vec<u8> {
     let nth = index % model.paths.len();
     model.paths.keys().nth(nth).expect("the root at least").clone()
 }
 
-/// The path of a name in a directory that there is.
-fn below(model: &Model, index: usize, name: &[u8]) -> Vec<u8> {
+/// Returns the path of a name in one of the model's directories.
+fn path_in_nth_directory(model: &Model, index: usize, name: &[u8]) -> Vec<u8> {
     let directories: Vec<_> = model
         .paths
         .keys()
@@ -107,10 +110,10 @@ fn below(model: &Model, index: usize, name: &[u8]) -> Vec<u8> {
     [directory, separator.as_bytes(), name].concat()
 }
 
-/// What a tree must refuse, and refuses without a change.
-fn misuse<O: Output>(build: &mut Build<O>, first: usize, second: usize) {
-    let (first, second) = (chosen(&build.model, first), chosen(&build.model, second));
-    let (at, other) = (build.id_of(&first), build.id_of(&second));
+/// Asserts that invalid calls fail, and change nothing.
+fn assert_invalid_calls_fail<O: Output>(build: &mut Build<O>, first: usize, second: usize) {
+    let (first, second) = (nth_path(&build.model, first), nth_path(&build.model, second));
+    let (at, other) = (build.inode_id(&first), build.inode_id(&second));
     let is_directory = matches!(build.model.node_at(&first), Node::Directory);
     let mut insert =
         |at: InodeId, name: &[u8], kind: Kind| build.tree.insert(at, name, Metadata::default(), kind).unwrap_err();

@@ -1,4 +1,5 @@
-//! The judges of an image: e2fsck, the kernel, and an unpack of the same layers by a program that is not ours.
+//! Independent programs that a built image is compared with: e2fsck, the kernel, and umoci, which
+//! unpacks the same layers.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,13 +17,14 @@ const PROGRAMS: [&str; 18] = [
     "setpriv", "strace", "taskset", "umoci", "umount", "zstd",
 ];
 
-/// Proof that the oracles can run: root, and every program there.
+/// Proof that the oracles can run: the process is root, and every program is installed.
 pub struct Oracles {
     scratch: TempDir,
 }
 
 impl Oracles {
-    /// `None`, with the reason on stderr, where something is missing and `REQUIRE_ORACLES` is not 1.
+    /// Returns `None` and reports the test as skipped if the user is not root or a program is
+    /// missing. Panics instead where `REQUIRE_ORACLES` is 1.
     pub fn find() -> Option<Self> {
         if fs::metadata("/proc/self").map_or(0, |process| process.uid()) != 0 {
             skip("only root can mount an image and unpack devices");
@@ -39,19 +41,24 @@ impl Oracles {
         Some(Self { scratch })
     }
 
-    /// A directory that goes when the test ends.
+    /// Returns a directory that is removed when the test ends.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// The tree that umoci makes of a layout.
-    pub fn reference(&self, layout: &Path, architecture: &str) -> PathBuf {
+    /// Unpacks a layout with umoci, and returns the path of the tree.
+    pub fn unpack_with_umoci(&self, layout: &Path, architecture: &str) -> PathBuf {
         let tree = self.scratch().join("reference");
-        succeed(rig("reference_unpack.py").arg(layout).arg(architecture).arg(&tree));
+        succeed(
+            rig_script("reference_unpack.py")
+                .arg(layout)
+                .arg(architecture)
+                .arg(&tree),
+        );
         tree
     }
 
-    /// A copy of an image that a test may spoil; holes stay holes.
+    /// Copies an image for a test that changes it. Holes stay holes.
     pub fn copy(&self, image: &Path) -> PathBuf {
         let copy = self.scratch().join("copy.ext4");
         succeed(Command::new("cp").arg("--sparse=always").arg(image).arg(&copy));
@@ -59,27 +66,35 @@ impl Oracles {
     }
 }
 
-/// Returns the complaint of e2fsck about an image, or of our own check; `Ok` if there is none.
+/// Checks an image with `e2fsck -fn` and [`ext4::check()`].
+///
+/// # Errors
+///
+/// The output of the first that finds a problem.
 pub fn e2fsck(image: &Path) -> Result<(), String> {
-    tools::complaint(image).map_or(Ok(()), Err)
+    tools::problems(image).map_or(Ok(()), Err)
 }
 
-/// How a tree differs from the reference, `Ok` where it does not.
-pub fn compare(reference: &Path, tree: &Path) -> Result<(), String> {
-    let output = rig("compare_trees.py")
+/// Compares a tree with a reference, entry by entry.
+///
+/// # Errors
+///
+/// The list of differences.
+pub fn compare_trees(reference: &Path, tree: &Path) -> Result<(), String> {
+    let output = rig_script("compare_trees.py")
         .arg(reference)
         .arg(tree)
         .output()
         .expect("python3 runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let differences = String::from_utf8_lossy(&output.stdout).into_owned();
     match output.status.code() {
         Some(0) => Ok(()),
-        Some(1) => Err(said),
+        Some(1) => Err(differences),
         _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
     }
 }
 
-fn rig(script: &str) -> Command {
+fn rig_script(script: &str) -> Command {
     let mut command = Command::new("python3");
     command.arg(repository().join("tests/rig").join(script));
     command

@@ -1,5 +1,5 @@
-//! Random layers: any path, any type over any other, symlinks and hard links to anywhere, whiteouts
-//! and opaque markers, all in any order.
+//! Random layers: any path, any file type replaced by any other, symlinks and hard links to any
+//! path, whiteouts and opaque markers, all in any order.
 
 use crate::tar::Entry;
 
@@ -7,7 +7,7 @@ const DIRECTORIES: &[&str] = &["a", "b", "c"];
 const FILES: &[&str] = &["f", "g", "h"];
 const SYMLINKS: &[&str] = &["l", "m"];
 
-/// Numbers that look random and are the same for the same seed (`SplitMix64`).
+/// Pseudorandom number generator (`SplitMix64`): the same numbers for the same seed.
 pub struct Random(u64);
 
 impl Random {
@@ -32,10 +32,10 @@ impl Random {
     }
 }
 
-/// The layers of an image.
+/// Returns the layers of an image, generated from a seed.
 pub fn layers(seed: u64) -> Vec<Vec<Entry>> {
     let mut random = Random(seed);
-    // Names that may exist, so that links and whiteouts find something.
+    // Names that may exist, as targets of hard links.
     let mut known = Vec::new();
     (0..2 + random.below(3))
         .map(|_| {
@@ -90,7 +90,8 @@ fn entry(random: &mut Random, known: &mut Vec<String>) -> Entry {
     entry
 }
 
-/// A path of few names, so that paths meet; directories and others have names of their own, as a rule.
+/// Returns a path of a few names, so that paths collide. Directories and other files mostly have
+/// different names.
 fn path(random: &mut Random, names: &[&str]) -> String {
     let mut path = String::new();
     for _ in 0..random.one_of(&[0, 0, 1, 1, 1, 2, 2, 3]) {
@@ -145,7 +146,7 @@ fn split(layer: &[Entry]) -> (Vec<Entry>, Vec<Entry>) {
     layer.iter().cloned().partition(is_whiteout)
 }
 
-/// The layers as a person would write them down.
+/// Formats layers for a person, one entry a line.
 pub fn show(layers: &[Vec<Entry>]) -> String {
     let line = |entry: &Entry| {
         let name = String::from_utf8_lossy(&entry.name);

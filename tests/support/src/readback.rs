@@ -1,4 +1,4 @@
-//! Whether an image and the model of its tree are one: what three readers say.
+//! Compares an image with the model of its tree, by three readers.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,15 @@ use ext4::read::Follow;
 use ext4::{FileType, Timestamp};
 
 use super::check;
-use super::model::{Entry, Model, Node, parent};
+use super::model::{Model, Node, Stat, split_path};
 use super::reader::Reader;
 
-/// Asserts that the crate's image and the model's tree are one, for a reader of the disk's structures.
+/// Asserts that an image is consistent and equal to the model, for [`Reader`], which shares no code
+/// with the crate.
 pub fn assert_read_back(image: &[u8], model: &Model) {
     check::check(image);
     let reader = Reader::new(image);
-    let expected = model.entries();
+    let expected = model.stats();
     let found = reader.paths();
     assert!(
         found.keys().map(|path| &path[..]).eq(expected.keys().copied()),
@@ -23,11 +24,11 @@ pub fn assert_read_back(image: &[u8], model: &Model) {
     let mut inodes = BTreeMap::new();
     for (path, (id, entry)) in expected {
         let ino = found[path];
-        assert_eq!(reader.entry(ino), entry, "{}", path.escape_ascii());
+        assert_eq!(reader.stat(ino), entry, "{}", path.escape_ascii());
         assert_eq!(
             *inodes.entry(id).or_insert(ino),
             ino,
-            "{} is one inode with its links",
+            "hard links of {} have one inode",
             path.escape_ascii()
         );
         if let Node::File(content) = model.node(id) {
@@ -36,21 +37,22 @@ pub fn assert_read_back(image: &[u8], model: &Model) {
     }
 }
 
-/// Whether ext4-view 1.0 reads all inodes: it refuses times whose low half is negative.
-pub fn is_viewable(model: &Model) -> bool {
-    let is_viewable = |time: (i64, u32)| time.0 & 1 << 31 == 0;
-    let mut entries = model.entries().into_values();
+/// Returns whether ext4-view 1.0 reads all inodes: it refuses times whose low half is negative.
+pub fn is_readable_by_ext4_view(model: &Model) -> bool {
+    let is_readable_time = |time: (i64, u32)| time.0 & 1 << 31 == 0;
+    let mut entries = model.stats().into_values();
     entries.all(|(_, entry)| {
         [entry.accessed, entry.modified, entry.changed]
             .into_iter()
-            .all(is_viewable)
+            .all(is_readable_time)
     })
 }
 
-/// Asserts the same for ext4-view, which finds every name by its index and verifies checksums on the way.
-pub fn assert_viewed(image: &[u8], model: &Model) {
+/// Asserts that an image is equal to the model for ext4-view, which looks up every name in the
+/// index of its directory, and verifies checksums.
+pub fn assert_read_by_ext4_view(image: &[u8], model: &Model) {
     let view = ext4_view::Ext4::load(Box::new(image.to_vec())).expect("it was written");
-    for (path, (id, entry)) in model.entries() {
+    for (path, (id, entry)) in model.stats() {
         let absolute = [b"/", path].concat();
         let path = ext4_view::Path::try_from(&absolute[..]).expect("it was written");
         let metadata = view.symlink_metadata(path).expect("it was written");
@@ -91,21 +93,21 @@ pub fn assert_viewed(image: &[u8], model: &Model) {
 }
 
 fn is_child(path: &[u8], directory: &[u8]) -> bool {
-    !path.is_empty() && parent(path).0 == directory
+    !path.is_empty() && split_path(path).0 == directory
 }
 
-/// Asserts the same for the crate's own reader, which knows no `inline_data`: by a walk, and by
-/// looking each path up.
-pub fn assert_found(image: &[u8], model: &Model) {
+/// Asserts that an image without `inline_data` is equal to the model for the crate's own reader: by
+/// a walk, and by a lookup of each path.
+pub fn assert_read_by_crate(image: &[u8], model: &Model) {
     let reader = ext4::Reader::open(image).expect("it is an image");
-    let mut expected = model.entries();
+    let mut expected = model.stats();
     for found in reader.walk() {
         let (absolute, inode) = found.expect("it was written");
         let path = &absolute[1..];
         let (id, entry) = expected.remove(path).expect("it is in the model");
         let time = |time: Timestamp| (time.seconds(), time.nanoseconds());
         let is_symlink = inode.file_type == FileType::Symlink;
-        let found = Entry {
+        let found = Stat {
             mode: u32::from(inode.file_type.mode_bits() | inode.mode),
             uid: inode.uid,
             gid: inode.gid,

@@ -1,17 +1,20 @@
-//! A reader of images in memory, by the offsets of the kernel's documentation and nothing of the crate's.
+//! A reader of images in memory that shares no code with the crate. It uses the offsets of the
+//! kernel's documentation.
 //!
-//! It believes the image and panics where that makes no sense: it reads what a test has just made.
+//! It trusts the image, which a test has just made, and panics if that is damaged.
 
 use std::collections::BTreeMap;
 
-use super::model::Entry;
+use super::model::Stat;
 
-/// Inodes that have no name (`EXT4_RESIZE_INO`, `EXT4_JOURNAL_INO`) and the root.
+/// Inode of the root directory (`EXT4_ROOT_INO`).
 pub const ROOT: u32 = 2;
+/// Inode of the blocks reserved for group descriptors (`EXT4_RESIZE_INO`). It has no name.
 pub const RESIZE: u32 = 7;
+/// Inode of the journal (`EXT4_JOURNAL_INO`). It has no name.
 pub const JOURNAL: u32 = 8;
 
-/// Names of namespaces (`EXT4_XATTR_INDEX_*`).
+/// Prefixes of attribute names, by number (`EXT4_XATTR_INDEX_*`).
 const NAMESPACES: [&[u8]; 8] = [
     b"",
     b"user.",
@@ -23,11 +26,11 @@ const NAMESPACES: [&[u8]; 8] = [
     b"system.",
 ];
 
-/// An image.
+/// A reader of an image.
 #[derive(Clone, Copy)]
 pub struct Reader<'image>(&'image [u8]);
 
-/// A group descriptor.
+/// The fields of a group descriptor.
 pub struct Group {
     pub block_bitmap: u64,
     pub inode_bitmap: u64,
@@ -40,7 +43,7 @@ pub struct Group {
     pub blocks_uninit: bool,
 }
 
-/// Contiguous blocks of a file.
+/// Contiguous blocks of a file: `count` from block `start` of the image on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     pub logical: u64,
@@ -48,9 +51,9 @@ pub struct Extent {
     pub count: u64,
 }
 
-/// Blocks of a file: those that hold its content, and those that say where these are.
+/// Blocks of a file: extents of its content, and nodes of its extent tree.
 #[derive(Debug, Default)]
-pub struct Blocks {
+pub struct FileBlocks {
     pub extents: Vec<Extent>,
     pub nodes: Vec<u64>,
 }
@@ -101,7 +104,8 @@ impl<'image> Reader<'image> {
         self.superblock_u32(0x28)
     }
 
-    /// Blocks of group descriptors after each copy of the superblock, and blocks reserved after them.
+    /// Number of blocks of group descriptors after each copy of the superblock, and of the blocks
+    /// reserved after them.
     pub fn descriptor_blocks(&self) -> (u64, u64) {
         let reserved = self.u16_at(1024 + 0xCE);
         ((64 * self.group_count()).div_ceil(self.block_size()), reserved.into())
@@ -154,7 +158,7 @@ impl<'image> Reader<'image> {
         self.mode(ino) & 0o170_000 == 0o040_000
     }
 
-    /// Whether an inode is a directory with an index.
+    /// Returns whether an inode is a directory with an index (`EXT4_INDEX_FL`).
     pub fn is_indexed(&self, ino: u32) -> bool {
         self.flags(ino) & 0x1000 != 0
     }
@@ -168,17 +172,18 @@ impl<'image> Reader<'image> {
         u64::from(self.u32_at(at + 0x4)) | u64::from(self.u32_at(at + 0x6C)) << 32
     }
 
-    /// Whether the content is in the inode.
+    /// Returns whether the content is in the inode (`EXT4_INLINE_DATA_FL`).
     fn is_inline(&self, ino: u32) -> bool {
         self.flags(ino) & 0x1000_0000 != 0
     }
 
-    /// How many attributes have the content of an inode as their value, if that is what it is for.
+    /// Number of references to an attribute inode (`EXT4_EA_INODE_FL`), or `None` for another
+    /// inode.
     pub fn value_references(&self, ino: u32) -> Option<u32> {
         (self.flags(ino) & 0x20_0000 != 0).then(|| self.u32_at(self.inode_offset(ino) + 0x24))
     }
 
-    /// Blocks in units of 512 bytes.
+    /// Number of blocks of an inode, in units of 512 bytes (`i_blocks`).
     pub fn sectors(&self, ino: u32) -> u64 {
         let at = self.inode_offset(ino);
         let count = u64::from(self.u32_at(at + 0x1C)) | u64::from(self.u16_at(at + 0x74)) << 32;
@@ -192,28 +197,28 @@ impl<'image> Reader<'image> {
         self.u32_at(self.inode_offset(ino) + 0x20)
     }
 
-    /// The block of extended attributes, 0 if there is none.
+    /// The external attribute block of an inode, 0 for none (`i_file_acl`).
     pub fn xattr_block(&self, ino: u32) -> u64 {
         let at = self.inode_offset(ino);
         u64::from(self.u32_at(at + 0x68)) | u64::from(self.u16_at(at + 0x76)) << 32
     }
 
-    /// How many inodes a block of extended attributes says have it.
+    /// Number of inodes that share an external attribute block (`h_refcount`).
     pub fn xattr_references(&self, block: u64) -> u32 {
         self.u32_at(block * self.block_size() + 4)
     }
 
-    /// Where the blocks of a file with an extent tree are; none of another.
-    pub fn blocks(&self, ino: u32) -> Blocks {
-        let mut blocks = Blocks::default();
+    /// Blocks of a file with an extent tree. Empty for another inode.
+    pub fn blocks(&self, ino: u32) -> FileBlocks {
+        let mut blocks = FileBlocks::default();
         if self.flags(ino) & 0x8_0000 != 0 {
             self.add_node(self.inode_offset(ino) + 0x28, &mut blocks);
         }
         blocks
     }
 
-    fn add_node(&self, at: u64, blocks: &mut Blocks) {
-        assert_eq!(self.u16_at(at), 0xF30A, "magic number of a node of extents");
+    fn add_node(&self, at: u64, blocks: &mut FileBlocks) {
+        assert_eq!(self.u16_at(at), 0xF30A, "magic number of an extent node");
         let depth = self.u16_at(at + 6);
         for entry in (at + 12..).step_by(12).take(self.u16_at(at + 2).into()) {
             if depth == 0 {
@@ -255,8 +260,9 @@ impl<'image> Reader<'image> {
         content
     }
 
-    /// Entries of a directory, `.` and `..` included, block by block: nodes of an index look like entries not in use.
-    pub fn names(&self, directory: u32) -> Vec<DirEntry> {
+    /// Entries of a directory, with `.` and `..`. Reads block by block; a node of an index looks
+    /// like an unused entry.
+    pub fn read_dir(&self, directory: u32) -> Vec<DirEntry> {
         let content = self.content(directory);
         let mut names = Vec::new();
         if self.is_inline(directory) {
@@ -278,12 +284,12 @@ impl<'image> Reader<'image> {
         names
     }
 
-    /// Every path and its inode; the root's is empty.
+    /// Inode number of every path. The root's path is empty.
     pub fn paths(&self) -> BTreeMap<Vec<u8>, u32> {
         let mut paths = BTreeMap::from([(Vec::new(), ROOT)]);
         let mut pending = vec![(Vec::new(), ROOT)];
         while let Some((path, directory)) = pending.pop() {
-            for DirEntry { name, ino, .. } in self.names(directory) {
+            for DirEntry { name, ino, .. } in self.read_dir(directory) {
                 if name == b"." || name == b".." {
                     continue;
                 }
@@ -298,8 +304,8 @@ impl<'image> Reader<'image> {
         paths
     }
 
-    /// All that an inode says of itself besides its content.
-    pub fn entry(&self, ino: u32) -> Entry {
+    /// Metadata of an inode.
+    pub fn stat(&self, ino: u32) -> Stat {
         let at = self.inode_offset(ino);
         let mode = self.mode(ino);
         let id = |lo, hi| u32::from(self.u16_at(at + lo)) | u32::from(self.u16_at(at + hi)) << 16;
@@ -308,7 +314,7 @@ impl<'image> Reader<'image> {
             let low = i64::from(self.u32_at(at + seconds).cast_signed());
             (low + (i64::from(extra & 3) << 32), extra >> 2)
         };
-        Entry {
+        Stat {
             mode: mode.into(),
             uid: id(0x2, 0x78),
             gid: id(0x18, 0x7A),
@@ -323,7 +329,8 @@ impl<'image> Reader<'image> {
         }
     }
 
-    /// Major and minor number: `old_encode_dev` in the first word, or else `new_encode_dev` in the second.
+    /// Major and minor number: `old_encode_dev` in the first word, or else `new_encode_dev` in the
+    /// second.
     fn device(&self, ino: u32) -> (u32, u32) {
         let at = self.inode_offset(ino) + 0x28;
         match self.u32_at(at) {
@@ -352,12 +359,12 @@ impl<'image> Reader<'image> {
                 (None, _) => xattr.value,
             };
             let name = [NAMESPACES[usize::from(xattr.index)], &xattr.name].concat();
-            assert!(xattrs.insert(name, value).is_none(), "an attribute that is there twice");
+            assert!(xattrs.insert(name, value).is_none(), "two attributes of one name");
         }
         xattrs
     }
 
-    /// Inodes that hold values of an inode's extended attributes.
+    /// Attribute inodes that hold values of an inode's extended attributes.
     pub fn value_inodes(&self, ino: u32) -> Vec<u32> {
         let xattrs = self.raw_xattrs(ino).into_iter();
         xattrs.filter_map(|xattr| xattr.value_inode).collect()
@@ -397,7 +404,7 @@ impl<'image> Reader<'image> {
     }
 }
 
-/// An extended attribute as the disk has it.
+/// An extended attribute as it is on disk.
 struct Xattr {
     index: u8,
     name: Vec<u8>,
@@ -406,13 +413,14 @@ struct Xattr {
 }
 
 impl Xattr {
-    /// Whether it is a part of the inode's content (`system.data`).
+    /// Returns whether this is the rest of the inode's inline content (`system.data`).
     fn is_inline_data(&self) -> bool {
         self.index == 7 && self.name == b"data"
     }
 }
 
-/// Reads the entries from `first` on, whose values have their offsets from the start of `room`.
+/// Reads attribute entries from offset `first` on. Offsets of values count from the start of
+/// `room`.
 fn add_xattrs(room: &[u8], first: usize, xattrs: &mut Vec<Xattr>) {
     let mut at = first;
     while room[at..at + 4] != [0; 4] {
@@ -437,7 +445,7 @@ fn add_xattrs(room: &[u8], first: usize, xattrs: &mut Vec<Xattr>) {
     }
 }
 
-/// Reads entries of a directory that follow one another.
+/// Reads consecutive entries of a directory.
 fn add_names(mut rest: &[u8], names: &mut Vec<DirEntry>) {
     while let Some((header, after)) = rest.split_first_chunk::<8>() {
         let ino = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
@@ -455,7 +463,7 @@ fn add_names(mut rest: &[u8], names: &mut Vec<DirEntry>) {
     }
 }
 
-/// An ACL in the form of the system call, from that of the disk.
+/// Converts an ACL from its form on disk to that of getxattr(2).
 fn acl(disk: &[u8]) -> Vec<u8> {
     let (version, mut entries) = disk.split_first_chunk::<4>().unwrap();
     assert_eq!(*version, [1, 0, 0, 0], "version of an ACL on disk");

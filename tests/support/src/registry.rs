@@ -8,16 +8,16 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 use super::skip::skip;
-use super::wait::is_soon;
+use super::wait::eventually;
 
-/// The user and the password of a registry that wants some.
+/// User and password of a registry with authentication.
 pub const USER: &str = "someone";
 pub const PASSWORD: &str = "pass:word-f00d";
 
-/// What `htpasswd -nbB` makes of the two.
+/// Output of `htpasswd -nbB` for [`USER`] and [`PASSWORD`].
 const HTPASSWD: &str = "someone:$2y$05$abcdefghijklmnopqrstuu2Ipj.fSIeF5z.d/fN/Yx9WLI1BQTVEe\n";
 
-/// A running registry; ends with this.
+/// A running registry. Dropping this stops it.
 pub struct Registry {
     process: Child,
     pub host: String,
@@ -25,13 +25,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts a registry, open to all or only to [`USER`]. None, with a word about it, where the tools are missing and
-    /// `REQUIRE_ORACLES` is not 1.
+    /// Starts a registry, without authentication or for [`USER`] alone. Returns `None`, and reports
+    /// the test as skipped, if a tool is missing and `REQUIRE_ORACLES` is not 1.
     pub fn start(wants_password: bool) -> Option<Self> {
         Self::start_with(wants_password, false)
     }
 
-    /// Starts a registry that speaks TLS, with a certificate of the authority in [`Registry::authority`].
+    /// Starts a registry that serves TLS, with a certificate issued by [`Registry::authority`].
     pub fn start_with_tls() -> Option<Self> {
         Self::start_with(false, true)
     }
@@ -71,30 +71,30 @@ impl Registry {
             directory,
         };
         assert!(
-            is_soon(|| TcpStream::connect(&registry.host).is_ok()),
+            eventually(|| TcpStream::connect(&registry.host).is_ok()),
             "docker-registry does not answer: {}",
             fs::read_to_string(registry.directory.path().join("log")).unwrap()
         );
         Some(registry)
     }
 
-    /// The certificate of the authority that the registry's is of.
+    /// Path of the certificate of the authority that issued the registry's.
     pub fn authority(&self) -> PathBuf {
         self.directory.path().join("authority.pem")
     }
 
-    /// A reference to an image here.
+    /// Reference to an image in this registry.
     pub fn reference(&self, image: &str) -> String {
         format!("{}/{image}", self.host)
     }
 
-    /// Copies an image to here with `skopeo copy`, with more options.
+    /// Copies an image into this registry with `skopeo copy` and more options.
     pub fn push(&self, from: &str, image: &str, options: &[&str]) {
         let to = format!("docker://{}", self.reference(image));
         skopeo(&[&["copy", "-q", "--dest-tls-verify=false", from, &to], options].concat());
     }
 
-    /// Lets `skopeo login` write a credentials file.
+    /// Runs `skopeo login`, and returns the path of the credentials file that it wrote.
     pub fn login(&self) -> PathBuf {
         let file = self.directory.path().join("auth.json");
         let path = file.to_str().unwrap();
@@ -113,7 +113,8 @@ impl Registry {
     }
 }
 
-/// Makes an authority, and a certificate of it for this machine.
+/// Writes the key and certificate of an authority, and of a server on loopback that it issued, into
+/// a directory: `authority.pem`, `server.pem` and so on.
 pub fn make_certificates(directory: &Path) {
     let openssl = |arguments: &str| {
         let output = Command::new("openssl")
@@ -148,7 +149,8 @@ impl Drop for Registry {
     }
 }
 
-/// Whether the tools are there. If not, says so, and fails if `REQUIRE_ORACLES` is 1.
+/// Returns whether the tools are installed. If not, reports the test as skipped, or panics where
+/// `REQUIRE_ORACLES` is 1.
 pub fn has_tools() -> bool {
     for tool in ["docker-registry", "skopeo", "openssl"] {
         if Command::new(tool).arg("version").output().is_err() {

@@ -1,12 +1,12 @@
-//! Trees that are the same in every run, for tests that look at bytes.
+//! Fixed trees and options, for tests that compare bytes.
 
 use ext4::{Fit, Inodes, Journal, Label, Metadata, Options, Output, Size, Timestamp};
 
 use super::content::Content;
 use super::model::{Build, Node, permissions};
 
-/// Options of an image of so many KiB that is as small as can be.
-pub fn tiny(kib: u64) -> Options {
+/// Options for an image of `kib` KiB with the least metadata: no journal, no reserved descriptors.
+pub fn tiny_options(kib: u64) -> Options {
     Options {
         block_size: ext4::BlockSize::Kib1,
         size: Size::Fixed(kib << 10),
@@ -18,8 +18,8 @@ pub fn tiny(kib: u64) -> Options {
     }
 }
 
-/// Options of an image that has what the default has, in no more space than it needs.
-pub fn fitting() -> Options {
+/// Default options, but for a size of the content and 1 MiB of free space.
+pub fn fit_options() -> Options {
     Options {
         size: Size::Fit(Fit {
             free: 1 << 20,
@@ -32,8 +32,8 @@ pub fn fitting() -> Options {
     }
 }
 
-/// One of each kind, with attributes in the inode and in a block.
-pub fn put_one_of_each<O: Output>(build: &mut Build<O>) {
+/// Adds a file of each kind, with attributes in the inode and in a block.
+pub fn put_every_kind<O: Output>(build: &mut Build<O>) {
     let mut metadata = Metadata {
         mode: 0o4755,
         uid: 100_000,
@@ -48,14 +48,14 @@ pub fn put_one_of_each<O: Output>(build: &mut Build<O>) {
     let file = Node::File(Content::dense(1, 20));
     build.put("file", metadata, file).unwrap();
     build.link("hard link", "file");
-    build.file(
+    build.add_file(
         "sparse",
         Content::sparse(2, 1 << 30, vec![5000..5001, (1 << 30) - 1..1 << 30]),
     );
     let ranges = (0..5).map(|index| index * 8192..index * 8192 + 4).collect();
-    build.file("fragmented", Content::sparse(3, 40_000, ranges));
-    build.directory("directory");
-    build.directory("directory/empty");
+    build.add_file("fragmented", Content::sparse(3, 40_000, ranges));
+    build.add_directory("directory");
+    build.add_directory("directory/empty");
     for (path, mode, node) in [
         ("short", 0o777, Node::Symlink(b"target".to_vec())),
         ("long", 0o777, Node::Symlink(vec![b't'; 60])),
@@ -68,10 +68,10 @@ pub fn put_one_of_each<O: Output>(build: &mut Build<O>) {
     }
 }
 
-/// A directory whose names need an index.
+/// Adds a directory with enough names for an index.
 pub fn put_indexed_directory<O: Output>(build: &mut Build<O>) {
-    build.directory("names");
-    build.file("names/0", Content::dense(4, 0));
+    build.add_directory("names");
+    build.add_file("names/0", Content::dense(4, 0));
     for number in 1..12 {
         build.link(format!("names/{number:n>120}"), "names/0");
     }

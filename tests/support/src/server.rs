@@ -1,4 +1,4 @@
-//! A registry of a few lines that serves a layout, and fails as a test wants.
+//! A minimal registry that serves a layout, and fails as a test asks.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,13 +11,13 @@ use std::time::Duration;
 use crate::layout::{INDEX, MANIFEST, TestLayout, digest};
 use serde_json::Value;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// Headers by lower case name.
+    /// Headers by name, in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
@@ -27,32 +27,32 @@ impl Request {
         self.headers.get("authorization").map(String::as_str)
     }
 
-    /// The first byte that is wanted.
+    /// Start of the requested range, from the header `Range: bytes=START-`.
     pub fn range_start(&self) -> Option<usize> {
         let range = self.headers.get("range")?;
         Some(range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().unwrap())
     }
 }
 
-/// What to do about a request.
+/// The response to a request.
 pub enum Reply {
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     },
-    /// Fewer bytes than `Content-Length` says, and the end.
+    /// Ends the connection after fewer bytes than `Content-Length`.
     Cut { announced: usize, body: Vec<u8> },
-    /// The body from a position on, as far as it goes of all.
+    /// Status 206: the bytes from `start` on of a blob of `all` bytes.
     Part { start: usize, body: Vec<u8>, all: usize },
-    /// Bytes of unknown length, up to the end of the connection.
+    /// A body without `Content-Length`, up to the end of the connection.
     Unsized {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     },
-    /// In 16 pieces, with pauses between them.
+    /// Sends the body of a reply in 16 parts, with pauses between them.
     Slow { reply: Box<Reply>, pause: Duration },
-    /// The first bytes of a longer body, and then nothing more.
+    /// Sends the first bytes of a longer body, then nothing for two minutes.
     Stall { announced: usize, body: Vec<u8> },
 }
 
@@ -73,7 +73,7 @@ impl Reply {
         }
     }
 
-    /// The same without a `Content-Length`, with status 200.
+    /// Returns an [`Reply::Answer`] without its `Content-Length`, with status 200.
     pub fn without_length(self) -> Self {
         match self {
             Self::Answer { headers, body, .. } => Self::Unsized { headers, body },
@@ -108,14 +108,14 @@ impl Reply {
     }
 }
 
-/// A server on a loopback port of its own, until the test process ends.
+/// A server on an unused loopback port. It runs until the test process ends.
 pub struct Server {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// Serves what `handle` says; gives it each request and how many came before.
+    /// Starts a server. `handle` gets each request and the number of requests before it.
     pub fn start(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -130,7 +130,8 @@ impl Server {
         Self { address, requests }
     }
 
-    /// Serves the blobs of a layout, and `image` as `latest`, where `fault` gives nothing else.
+    /// Starts a server of a layout's blobs, with `image` as the tag `latest`. Where `fault` returns
+    /// a reply, the server sends that instead.
     pub fn of(
         layout: &TestLayout,
         image: &Value,
@@ -138,7 +139,9 @@ impl Server {
     ) -> Self {
         let blobs = layout.path().join("blobs/sha256");
         let latest = digest(image).to_owned();
-        Self::start(move |request, before| fault(request, before).unwrap_or_else(|| stored(&blobs, &latest, request)))
+        Self::start(move |request, before| {
+            fault(request, before).unwrap_or_else(|| stored_reply(&blobs, &latest, request))
+        })
     }
 
     pub fn reference(&self, version: &str) -> String {
@@ -157,8 +160,8 @@ impl Server {
     }
 }
 
-/// The answer of a registry without faults.
-pub fn stored(blobs: &Path, latest: &str, request: &Request) -> Reply {
+/// Returns the reply of a correct registry: a blob or document, or a part of it, or status 404.
+pub fn stored_reply(blobs: &Path, latest: &str, request: &Request) -> Reply {
     let name = request.path.rsplit('/').next().unwrap();
     let digest = if name == "latest" { latest } else { name };
     match std::fs::read(blobs.join(digest.trim_start_matches("sha256:"))) {
@@ -193,7 +196,7 @@ fn serve(stream: TcpStream, handle: &(impl Fn(&Request, usize) -> Reply + ?Sized
         log.push(request.clone());
         log.len() - 1
     };
-    // Who no longer listens may have what it wants to hear already.
+    // A client may close the connection early, once it has what it needs.
     let _ = write_reply(stream, &handle(&request, before));
 }
 
@@ -231,7 +234,7 @@ fn write_reply(mut stream: TcpStream, reply: &Reply) -> io::Result<()> {
         reply => (reply, Duration::ZERO),
     };
     let (status, mut headers, announced, body) = match reply {
-        Reply::Slow { .. } => unreachable!("slow is slow enough"),
+        Reply::Slow { .. } => unreachable!("a slow reply holds another kind"),
         Reply::Answer { status, headers, body } => (*status, headers.clone(), Some(body.len()), body),
         Reply::Part { start, body, all } => {
             let range = format!("bytes {start}-{}/{all}", all - 1);

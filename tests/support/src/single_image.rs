@@ -1,4 +1,4 @@
-//! OCI image layouts (image-spec image-layout.md), made on the spot.
+//! OCI image layouts (image-spec image-layout.md) of one image, for tests of layers.
 
 use std::fs;
 use std::io::Write;
@@ -14,16 +14,16 @@ pub struct Layout {
     directory: PathBuf,
 }
 
-/// A layer as its image's manifest and config describe it, right or wrong.
+/// A layer, as manifest and config describe it. A test may change either.
 pub struct Layer {
-    /// What the manifest says.
+    /// Descriptor in the manifest.
     pub descriptor: Value,
-    /// The digest of the tar in the config.
+    /// Digest of the tar, in the config.
     pub diff_id: String,
 }
 
 impl Layout {
-    /// An empty layout in a directory that does not exist yet.
+    /// Creates an empty layout in a directory, and the directory if it does not exist.
     pub fn create(directory: PathBuf) -> Self {
         fs::create_dir_all(directory.join("blobs/sha256")).unwrap();
         fs::write(
@@ -34,38 +34,39 @@ impl Layout {
         Self { directory }
     }
 
-    /// The directory.
+    /// Directory of the layout.
     pub fn path(&self) -> &Path {
         &self.directory
     }
 
-    /// Puts a gzipped tar into the layout.
+    /// Compresses a tar with gzip, and adds it as a layer.
     pub fn gzip_layer(&self, tar: &[u8]) -> Layer {
         self.layer(&gzip(tar), digest(tar))
     }
 
-    /// Puts any bytes into the layout as a gzipped layer.
+    /// Adds any bytes as a layer of the media type for gzip.
     pub fn layer(&self, blob: &[u8], diff_id: String) -> Layer {
         self.layer_of("application/vnd.oci.image.layer.v1.tar+gzip", blob, diff_id)
     }
 
-    /// Puts any bytes into the layout as a layer of any media type.
+    /// Adds any bytes as a layer of any media type.
     pub fn layer_of(&self, media_type: &str, blob: &[u8], diff_id: String) -> Layer {
         let descriptor = self.blob(media_type, blob);
         Layer { descriptor, diff_id }
     }
 
-    /// Makes the layers an image for `linux/amd64` with a command, tagged `latest`, and returns the digest of its manifest.
+    /// Writes an image for `linux/amd64` with these layers and a command, tagged `latest`. Returns
+    /// the digest of its manifest.
     pub fn image(&self, layers: &[Layer]) -> String {
         self.image_that_runs(layers, &json!({"Cmd": ["/bin/true"]}))
     }
 
-    /// An image for `linux/amd64` that is run as this says.
+    /// Writes an image like [`Self::image`] with another `config` in its config.
     pub fn image_that_runs(&self, layers: &[Layer], execution: &Value) -> String {
         self.image_for("amd64", layers, execution)
     }
 
-    /// An image for Linux on any machine.
+    /// Writes an image like [`Self::image_that_runs`] for Linux on any architecture.
     pub fn image_for(&self, architecture: &str, layers: &[Layer], execution: &Value) -> String {
         let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
         let config = json!({
@@ -92,27 +93,27 @@ impl Layout {
         digest
     }
 
-    /// Reference of what the tag names.
+    /// Reference to the tag `latest`.
     pub fn tagged(&self) -> String {
         format!("oci:{}:latest", self.directory.display())
     }
 
-    /// Reference of an image by its digest.
+    /// Reference to an image by its digest.
     pub fn pinned(&self, digest: &str) -> String {
         format!("oci:{}@{digest}", self.directory.display())
     }
 
-    /// Where a layer's blob is.
+    /// Path of a layer's blob.
     pub fn blob_path(&self, layer: &Layer) -> PathBuf {
         self.blob_at(layer.descriptor["digest"].as_str().unwrap())
     }
 
-    /// Where the blob of a digest is.
+    /// Path of the blob with a digest.
     pub fn blob_at(&self, digest: &str) -> PathBuf {
         self.directory.join("blobs").join(digest.replace(':', "/"))
     }
 
-    /// Puts a blob into the layout, and returns its descriptor.
+    /// Adds a blob, and returns its descriptor.
     pub fn blob(&self, media_type: &str, content: &[u8]) -> Value {
         let digest = digest(content);
         fs::write(self.blob_at(&digest), content).unwrap();
@@ -120,14 +121,14 @@ impl Layout {
     }
 }
 
-/// `sha256:` and the hash of the content.
+/// Digest of content: `sha256:` and the hash in hexadecimal.
 pub fn digest(content: &[u8]) -> String {
     let hash = Sha256::digest(content);
     hash.iter()
         .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// One gzip member.
+/// Compresses content into one gzip member.
 pub fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(content).unwrap();

@@ -1,9 +1,9 @@
-//! Builds tars byte by byte, honest ones and others.
+//! Builds tar archives byte by byte, valid and invalid ones.
 
-/// Size of a block.
+/// Size of a block in bytes.
 pub const BLOCK: usize = 512;
 
-/// An entry of a tar, with a PAX header before it where ustar has no room.
+/// An entry of a tar. A PAX header comes before it if a field does not fit into ustar's.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub name: Vec<u8>,
@@ -19,7 +19,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry of a type, of mode 0644 (0755 for directories), of root's, one second after the epoch.
+    /// An entry of a type (`flag`) that belongs to root, with mode 0644 (0755 for directories), one
+    /// second after the epoch.
     pub fn new(flag: u8, name: impl AsRef<[u8]>) -> Self {
         Self {
             name: name.as_ref().to_vec(),
@@ -66,7 +67,7 @@ impl Entry {
         self
     }
 
-    /// The bytes of the entry, padded to whole blocks.
+    /// Returns the headers and the content, padded to whole blocks.
     pub fn bytes(&self) -> Vec<u8> {
         let mut records = self.pax.clone();
         for (keyword, value, room) in [("path", &self.name, 100), ("linkpath", &self.link, 100)] {
@@ -92,7 +93,7 @@ impl Entry {
     }
 }
 
-/// A ustar header that can be bent at will before it is sealed.
+/// A ustar header whose fields a test can change before [`Header::seal`].
 pub struct Header(pub [u8; BLOCK]);
 
 impl Header {
@@ -111,19 +112,19 @@ impl Header {
         header
     }
 
-    /// Makes it a header of GNU tar.
+    /// Turns this into a header of GNU tar.
     pub fn gnu(mut self) -> Self {
         self.text(257..265, b"ustar  \0");
         self
     }
 
-    /// Makes it one of Unix v7.
+    /// Turns this into a header of Unix v7.
     pub fn v7(mut self) -> Self {
         self.0[257..].fill(0);
         self
     }
 
-    /// Writes a field, as much as fits.
+    /// Writes text into a field, and cuts what does not fit.
     pub fn text(&mut self, field: std::ops::Range<usize>, text: &[u8]) {
         let len = text.len().min(field.len());
         self.0[field.start..field.start + len].copy_from_slice(&text[..len]);
@@ -146,7 +147,7 @@ impl Header {
         self.0[field].copy_from_slice(binary);
     }
 
-    /// The block with its checksum.
+    /// Sets the checksum, and returns the block.
     pub fn seal(mut self) -> [u8; BLOCK] {
         self.0[148..156].fill(b' ');
         let sum: u64 = self.0.iter().map(|&byte| u64::from(byte)).sum();
@@ -155,13 +156,13 @@ impl Header {
     }
 }
 
-/// An entry that describes another: a PAX header (`x`, `g`), or a long name (`L`, `K`).
+/// Returns an entry that extends the next one: a PAX header (`x`, `g`), or a long name (`L`, `K`).
 pub fn extension(flag: u8, body: &[u8]) -> Vec<u8> {
     let header = Header::new(flag, b"././@extension", body.len() as u64);
     [&header.seal()[..], &padded(body)].concat()
 }
 
-/// Records of a PAX header.
+/// Returns the body of a PAX header with these records.
 pub fn pax_body(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let record = |(keyword, value): &(Vec<u8>, Vec<u8>)| {
         let rest = [b" ", &keyword[..], b"=", value, b"\n"].concat();
@@ -174,14 +175,14 @@ pub fn pax_body(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     records.iter().flat_map(record).collect()
 }
 
-/// Bytes with zeros up to the next block.
+/// Pads bytes with zeros to whole blocks.
 pub fn padded(bytes: &[u8]) -> Vec<u8> {
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len().next_multiple_of(BLOCK), 0);
     padded
 }
 
-/// Entries with the end of an archive after them.
+/// Returns a tar of entries, with the two zero blocks at its end.
 pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut bytes: Vec<u8> = entries.iter().flat_map(Entry::bytes).collect();
     bytes.extend([0; 2 * BLOCK]);

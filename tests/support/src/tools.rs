@@ -1,4 +1,4 @@
-//! The tools that judge an image: those of e2fsprogs.
+//! Runs tools on an image, those of e2fsprogs above all, and asserts that e2fsck finds no problem.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use super::skip::skip;
 
-/// Longest time that a tool may take. One that the kernel never lets go on, as an unmount may be, then fails its test instead
-/// of keeping the machine.
+/// Longest time that a tool may take. A tool that the kernel blocks forever, such as an unmount,
+/// fails its test instead of blocking all.
 const DEADLINE: Duration = Duration::from_mins(5);
 
-/// Whether one of the tools is missing; says so.
+/// Returns whether a tool is missing, and reports the test as skipped if so.
 pub fn are_missing(tools: &[&str]) -> bool {
     let missing = tools.iter().find(|tool| {
-        let found = within(command(tool).arg("-V"), DEADLINE);
+        let found = output_within(command(tool).arg("-V"), DEADLINE);
         found.is_err()
     });
     if let Some(tool) = missing {
@@ -28,7 +28,7 @@ pub fn are_missing(tools: &[&str]) -> bool {
     missing.is_some()
 }
 
-/// A tool, as it is found by root and by others, in English.
+/// Command for a tool, with the `PATH` of root and messages in English.
 pub fn command(tool: &str) -> Command {
     let mut command = Command::new(tool);
     command
@@ -37,15 +37,15 @@ pub fn command(tool: &str) -> Command {
     command
 }
 
-/// Runs a command that is there, and ends before the deadline.
+/// Runs a command, and panics if it is missing or misses the deadline.
 pub fn output(command: &mut Command) -> Output {
-    let output = within(command, DEADLINE).unwrap();
+    let output = output_within(command, DEADLINE).unwrap();
     output.unwrap_or_else(|| panic!("{command:?} did not end in {DEADLINE:?}"))
 }
 
-/// Runs a command; `None` if it takes longer than it may. It is killed then, and not waited for, since the kernel may not let
-/// it die.
-pub fn within(command: &mut Command, deadline: Duration) -> io::Result<Option<Output>> {
+/// Runs a command, and returns `None` after the deadline. The command is killed then, but not
+/// waited for, since the kernel may block it.
+pub fn output_within(command: &mut Command, deadline: Duration) -> io::Result<Option<Output>> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -61,83 +61,88 @@ pub fn within(command: &mut Command, deadline: Duration) -> io::Result<Option<Ou
     Ok(None)
 }
 
-/// Runs a tool with an image as the last argument, and returns what it says.
+/// Runs a tool with an image as the last argument.
 pub fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S], image: &Path) -> Output {
     output(command(tool).args(arguments).arg(image))
 }
 
-/// What a tool that must not fail prints.
-pub fn print<S: AsRef<OsStr>>(tool: &str, arguments: &[S], image: &Path) -> String {
+/// Runs a tool that must succeed, and returns its standard output.
+pub fn stdout<S: AsRef<OsStr>>(tool: &str, arguments: &[S], image: &Path) -> String {
     let output = run(tool, arguments, image);
     assert!(output.status.success(), "{tool}: {}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Everything that a tool printed.
+/// Standard output and standard error of a tool.
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-/// What `e2fsck -fn` complains of, or [`ext4::check()`]; `None` if the image is clean.
-pub fn complaint(image: &Path) -> Option<String> {
-    e2fsck_complaint(image).or_else(|| check_complaint(image))
+/// Returns the problems that `e2fsck -fn` finds, or else those of [`ext4::check()`]; `None` if the
+/// image is clean.
+pub fn problems(image: &Path) -> Option<String> {
+    e2fsck_problems(image).or_else(|| check_problems(image))
 }
 
-/// What `e2fsck -fn` complains of, `None` if the image is clean.
-fn e2fsck_complaint(image: &Path) -> Option<String> {
-    complaint_but(image, |_| false)
+/// Returns the output of `e2fsck -fn` if it finds a problem.
+fn e2fsck_problems(image: &Path) -> Option<String> {
+    e2fsck_problems_except(image, |_| false)
 }
 
-/// What `e2fsck -fn` calls wrong, and not only larger than it could be; `None` if that is nothing.
-pub fn e2fsck_fault(image: &Path) -> Option<String> {
-    complaint_but(image, |line| line.ends_with("Optimize? no"))
+/// Returns the output of `e2fsck -fn` if it finds a problem besides extent trees that could be
+/// smaller.
+pub fn e2fsck_errors(image: &Path) -> Option<String> {
+    e2fsck_problems_except(image, |line| line.ends_with("Optimize? no"))
 }
 
-fn check_complaint(image: &Path) -> Option<String> {
+fn check_problems(image: &Path) -> Option<String> {
     let report = ext4::check(File::open(image).unwrap()).unwrap();
     (!report.is_clean()).then(|| format!("only ext4::check: {report:#?}"))
 }
 
-/// Asserts that neither `e2fsck -fn` nor [`ext4::check()`] has anything to say.
+/// Asserts that neither `e2fsck -fn` nor [`ext4::check()`] finds a problem. `what` names the image.
 pub fn assert_clean(image: &Path, what: &str) {
-    if let Some(complaint) = complaint(image) {
-        panic!("{what}: {complaint}");
+    if let Some(problems) = problems(image) {
+        panic!("{what}: {problems}");
     }
 }
 
-/// Asserts that an image is clean for [`ext4::check()`], and for `e2fsck -fn` where it is installed.
+/// Asserts that [`ext4::check()`] finds no problem, and `e2fsck -fn` neither where it is installed.
 pub fn assert_clean_where_installed(image: &Path, what: &str) {
     static IS_MISSING: LazyLock<bool> = LazyLock::new(|| are_missing(&["e2fsck"]));
-    let complaint = if *IS_MISSING {
-        check_complaint(image)
+    let problems = if *IS_MISSING {
+        check_problems(image)
     } else {
-        complaint(image)
+        problems(image)
     };
-    if let Some(complaint) = complaint {
-        panic!("{what}: {complaint}");
+    if let Some(problems) = problems {
+        panic!("{what}: {problems}");
     }
 }
 
-/// Asserts that neither has anything to say of an image that the kernel wrote to, but e2fsck how its extent trees, which the
-/// kernel does not shrink, could be smaller.
+/// Asserts that an image is clean after the kernel wrote to it. Ignores extent trees that e2fsck
+/// could make smaller, since the kernel does not shrink them.
 pub fn assert_clean_after_use(image: &Path, what: &str) {
-    let complaint = complaint_but(image, |line| line.ends_with("Optimize? no"));
-    if let Some(complaint) = complaint.or_else(|| check_complaint(image)) {
-        panic!("{what}, after use: {complaint}");
+    let problems = e2fsck_problems_except(image, |line| line.ends_with("Optimize? no"));
+    if let Some(problems) = problems.or_else(|| check_problems(image)) {
+        panic!("{what}, after use: {problems}");
     }
 }
 
-/// Asserts the same of an image that a machine wrote to, whose clock may be ahead by seconds.
+/// Asserts that an image is clean after a guest wrote to it. Ignores what
+/// [`assert_clean_after_use`] ignores, and times in the future: the guest's clock may be ahead by
+/// seconds.
 pub fn assert_clean_after_boot(image: &Path, what: &str) {
-    let complaint = complaint_but(image, |line| {
+    let problems = e2fsck_problems_except(image, |line| {
         line.ends_with("Optimize? no") || line.ends_with("is in the future.") || line.contains("(by less than a day")
     });
-    if let Some(complaint) = complaint.or_else(|| check_complaint(image)) {
-        panic!("{what}, after a boot: {complaint}");
+    if let Some(problems) = problems.or_else(|| check_problems(image)) {
+        panic!("{what}, after a boot: {problems}");
     }
 }
 
-fn complaint_but(image: &Path, is_harmless: fn(&str) -> bool) -> Option<String> {
+/// Returns the output of `e2fsck -fn` if it fails or prints a line that is not harmless.
+fn e2fsck_problems_except(image: &Path, is_harmless: fn(&str) -> bool) -> Option<String> {
     let output = run("e2fsck", &["-fn"], image);
     let is_silent = String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -145,7 +150,8 @@ fn complaint_but(image: &Path, is_harmless: fn(&str) -> bool) -> Option<String> 
     (output.status.code() != Some(0) || !is_silent).then(|| text(&output))
 }
 
-/// Asserts that e2fsck, told to order the directories anew, does that to a copy and nothing else, and is content.
+/// Asserts that `e2fsck -D` reorders the directories of a copy, changes nothing else, and leaves it
+/// clean.
 pub fn assert_optimizable(image: &Path, what: &str) {
     let copy = copy_of(image);
     let output = run("e2fsck", &["-fyD"], &copy);
@@ -158,23 +164,23 @@ pub fn assert_optimizable(image: &Path, what: &str) {
     assert_clean(&copy, what);
 }
 
-/// A field of the superblock as `dumpe2fs -h` prints it.
+/// Returns a field of the superblock as `dumpe2fs -h` prints it.
 pub fn superblock_field(image: &Path, name: &str) -> String {
     superblock_fields(image)
         .remove(name)
         .unwrap_or_else(|| panic!("no {name}"))
 }
 
-/// The fields of the superblock and of the journal's as `dumpe2fs -h` prints them.
+/// Returns the fields of the superblock, and of the journal's, as `dumpe2fs -h` prints them.
 pub fn superblock_fields(image: &Path) -> BTreeMap<String, String> {
-    print("dumpe2fs", &["-h"], image)
+    stdout("dumpe2fs", &["-h"], image)
         .lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect()
 }
 
-/// A copy of an image, as sparse as it is.
+/// Copies an image. Holes stay holes.
 pub fn copy_of(image: &Path) -> tempfile::TempPath {
     let copy = tempfile::NamedTempFile::new_in(image.parent().unwrap())
         .unwrap()
@@ -184,7 +190,8 @@ pub fn copy_of(image: &Path) -> tempfile::TempPath {
     copy
 }
 
-/// Whether a line of e2fsck's says no more than how far it is, or how full the file system.
+/// Returns whether a line of e2fsck's output is only about its progress, or how full the file
+/// system is.
 fn is_progress(line: &str) -> bool {
     line.starts_with("Pass ") || (line.contains(" files (") && line.ends_with(" blocks"))
 }

@@ -1,4 +1,4 @@
-//! Another user than root.
+//! Builds by a user other than root.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use super::program::{latest, program, rootfs_build};
 
-/// A directory that another user can write to, with the program in it.
+/// A directory for the user 65534: a copy of the program, and a subdirectory that the user can
+/// write to.
 pub struct Unprivileged(TempDir);
 
 impl Unprivileged {
@@ -23,7 +24,7 @@ impl Unprivileged {
         Self(directory)
     }
 
-    /// What the user can write to.
+    /// Directory that the user can write to.
     pub fn out(&self) -> PathBuf {
         self.path().join("out")
     }
@@ -36,7 +37,7 @@ impl Unprivileged {
         self.0.path()
     }
 
-    /// A build, as this user.
+    /// Command of a build as this user.
     pub fn build(&self, layout: &Path, arguments: &[&str]) -> Command {
         let build = rootfs_build(&latest(layout), "amd64", &self.image());
         let mut command = Command::new("setpriv");

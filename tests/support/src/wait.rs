@@ -1,13 +1,14 @@
-//! Waiting for what happens by itself, and soon, unless it never does.
+//! Waiting for a condition that another thread or process makes true.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Waits until something is so, and says whether it is within a minute, which is long for a machine that is busy too.
-pub fn is_soon(mut is_so: impl FnMut() -> bool) -> bool {
+/// Waits until a condition is true, and returns whether that happened within a minute, which
+/// suffices on a busy machine.
+pub fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
-        if is_so() {
+        if condition() {
             return true;
         }
         if begun.elapsed() > Duration::from_mins(1) {

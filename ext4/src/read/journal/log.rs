@@ -1,8 +1,8 @@
-//! The journal's superblock, and where its blocks are.
+//! Reads the superblock of the journal, and maps blocks of the journal to blocks of the image.
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::sums::expect;
+use super::super::checksums::verify_checksum;
 use super::super::{ReadError, Reader, Structure, read_at};
 use crate::checksum::Seed;
 use crate::disk::journal::{
@@ -12,51 +12,52 @@ use crate::disk::journal::{
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
-/// Features that change how a journal is read, and are known.
-const KNOWN: u32 = incompat::REVOKE
+/// Known features of `s_feature_incompat`, which change how a journal is read.
+const KNOWN_INCOMPAT: u32 = incompat::REVOKE
     | incompat::BIT64
     | incompat::ASYNC_COMMIT
     | incompat::CSUM_V2
     | incompat::CSUM_V3
     | incompat::FAST_COMMIT;
 
-/// A journal: a ring of blocks that lie in an inode.
+/// Journal: a ring of blocks in an inode, and an area for fast commits after the ring.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct JournalLog {
     extents: Vec<Extent>,
-    /// First block of the ring.
+    /// First block of the ring, as a number in the journal.
     first: u32,
-    /// The block behind its last one.
+    /// The block after the ring.
     end: u32,
-    /// The block behind those that fast commits have, which follow the ring.
+    /// The block after the area for fast commits, which follows the ring.
     pub(super) fast_commit_end: u32,
-    /// Number of the first transaction.
+    /// Sequence number of the first transaction to replay.
     pub(super) sequence: u32,
-    /// First block of it; zero if there is nothing to replay.
+    /// First block of that transaction, or zero if there is nothing to replay.
     pub(crate) start: u32,
-    /// What the kernel noted of errors in it.
+    /// Error that the kernel recorded, or zero.
     pub(crate) errno: u32,
-    /// How many file systems share it.
+    /// Number of file systems that share the journal.
     pub(crate) users: u32,
     compat: u32,
     incompat: u32,
     pub(super) seed: Seed,
 }
 
-/// How the blocks of a journal are summed up.
+/// Checksums of the blocks in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LogSums {
+pub(super) enum JournalChecksums {
     None,
-    /// All of a transaction, by its last block (`COMPAT_CHECKSUM`).
+    /// One checksum of all blocks of a transaction, in its commit block (`COMPAT_CHECKSUM`).
     Transactions,
-    /// Each block, 16 bits of those with content (`CSUM_V2`).
+    /// A checksum of each block. That of a block of content has 16 bits (`CSUM_V2`).
     V2,
-    /// Each block (`CSUM_V3`).
+    /// A checksum of each block, with 32 bits (`CSUM_V3`).
     V3,
 }
 
-impl Log {
-    /// Reads the superblock of a journal that lies in these extents of an inode of so many bytes.
+impl JournalLog {
+    /// Reads the superblock of a journal. The journal lies in `extents` of an inode of `size`
+    /// bytes.
     pub(crate) fn open<R: ReadAt>(reader: &Reader<R>, extents: Vec<Extent>, size: u64) -> Result<Self, ReadError> {
         let mut log = Self {
             extents,
@@ -72,13 +73,19 @@ impl Log {
             seed: Seed::NONE,
         };
         let mut superblock = JournalSuperblock::new_zeroed();
-        let at = reader.offset_of_block(log.block(0)?.get());
+        let at = reader.offset_of_block(log.image_block(0)?.get());
         read_at(&reader.input, at, superblock.as_mut_bytes())?;
-        log.adopt(&superblock, reader.block_size, size)?;
+        log.load_superblock(&superblock, reader.block_size, size)?;
         Ok(log)
     }
 
-    fn adopt(&mut self, superblock: &JournalSuperblock, block_size: usize, size: u64) -> Result<(), ReadError> {
+    /// Sets the fields from the superblock, and verifies its checksum.
+    fn load_superblock(
+        &mut self,
+        superblock: &JournalSuperblock,
+        block_size: usize,
+        size: u64,
+    ) -> Result<(), ReadError> {
         let damaged = |what| Err(ReadError::Journal { what });
         let version = superblock.blocktype.get();
         if superblock.magic.get() != MAGIC || !matches!(version, SUPERBLOCK_V2 | block_type::SUPERBLOCK_V1) {
@@ -91,20 +98,20 @@ impl Log {
             self.compat = superblock.feature_compat.get();
             self.incompat = superblock.feature_incompat.get();
         }
-        if self.incompat & !KNOWN != 0 || superblock.feature_ro_compat.get() != 0 && version == SUPERBLOCK_V2 {
+        if self.incompat & !KNOWN_INCOMPAT != 0 || superblock.feature_ro_compat.get() != 0 && version == SUPERBLOCK_V2 {
             return Err(ReadError::Unsupported {
-                features: format!("journal_{:#x}", self.incompat & !KNOWN),
+                features: format!("journal_{:#x}", self.incompat & !KNOWN_INCOMPAT),
             });
         }
         if self.has(incompat::CSUM_V2) && self.has(incompat::CSUM_V3) {
-            return damaged("it has two kinds of checksums");
+            return damaged("it has checksums of two versions");
         }
-        if matches!(self.sums(), LogSums::V2 | LogSums::V3) {
-            let mut unsummed = superblock.as_bytes().to_vec();
-            unsummed[std::mem::offset_of!(JournalSuperblock, checksum)..][..4].fill(0);
+        if matches!(self.checksums(), JournalChecksums::V2 | JournalChecksums::V3) {
+            let mut covered = superblock.as_bytes().to_vec();
+            covered[std::mem::offset_of!(JournalSuperblock, checksum)..][..4].fill(0);
             let is_right = superblock.checksum_type == CHECKSUM_CRC32C
-                && superblock.checksum.get() == Seed::NONE.crc(&unsummed).sum();
-            expect(is_right, Structure::Journal)?;
+                && superblock.checksum.get() == Seed::NONE.crc(&covered).sum();
+            verify_checksum(is_right, Structure::Journal)?;
             self.seed = Seed::of_uuid(&superblock.uuid);
         }
         self.fast_commit_end = superblock.maxlen.get();
@@ -123,11 +130,11 @@ impl Log {
         self.users = superblock.nr_users.get();
         let end = self.fast_commit_end.saturating_sub(fast_commit_blocks);
         if fast_commit_blocks > 0 && end < MIN_BLOCKS {
-            return damaged("fast commits have too much of it");
+            return damaged("its area for fast commits is too large");
         }
         self.end = end;
         if self.first == 0 || self.first >= end || self.start != 0 && !(self.first..end).contains(&self.start) {
-            return damaged("what it holds begins outside of it");
+            return damaged("its log begins outside of it");
         }
         Ok(())
     }
@@ -136,44 +143,45 @@ impl Log {
         self.incompat & feature != 0
     }
 
-    /// Whether a transaction may be complete without what it holds having reached the disk.
-    pub(super) fn commits_early(&self) -> bool {
+    /// Returns whether a commit block may reach the disk before the blocks of its transaction.
+    pub(super) fn has_async_commit(&self) -> bool {
         self.has(incompat::ASYNC_COMMIT)
     }
 
-    pub(super) fn sums(&self) -> LogSums {
+    /// Returns the checksums that the features ask for.
+    pub(super) fn checksums(&self) -> JournalChecksums {
         match self.compat & COMPAT_CHECKSUM {
-            _ if self.has(incompat::CSUM_V3) => LogSums::V3,
-            _ if self.has(incompat::CSUM_V2) => LogSums::V2,
-            0 => LogSums::None,
-            _ => LogSums::Transactions,
+            _ if self.has(incompat::CSUM_V3) => JournalChecksums::V3,
+            _ if self.has(incompat::CSUM_V2) => JournalChecksums::V2,
+            0 => JournalChecksums::None,
+            _ => JournalChecksums::Transactions,
         }
     }
 
-    /// Form of its tags.
-    pub(super) fn tags(&self) -> TagFormat {
+    /// Returns the form of tags.
+    pub(super) fn tag_format(&self) -> TagFormat {
         TagFormat::new(self.incompat)
     }
 
-    /// Blocks of the ring.
+    /// Returns the number of blocks of the ring.
     pub(super) fn len(&self) -> u32 {
         self.end - self.first
     }
 
-    /// The first block that fast commits are written to, if there is one. The block before it,
+    /// Returns the first block in the area for fast commits, if there is one. The block before it,
     /// which follows the ring, is not used (`j_fc_first`).
-    pub(super) fn fast_commits(&self) -> Option<u32> {
+    pub(super) fn first_fast_commit_block(&self) -> Option<u32> {
         let first = self.end + 1;
         (first < self.fast_commit_end).then_some(first)
     }
 
-    /// The block that follows one in the ring.
-    pub(super) fn next(&self, block: u32) -> u32 {
+    /// Returns the block that follows `block` in the ring.
+    pub(super) fn next_block(&self, block: u32) -> u32 {
         if block + 1 < self.end { block + 1 } else { self.first }
     }
 
-    /// Where in the image a block of the journal is.
-    pub(super) fn block(&self, block: u32) -> Result<BlockNr, ReadError> {
+    /// Returns the block of the image that holds a block of the journal.
+    pub(super) fn image_block(&self, block: u32) -> Result<BlockNr, ReadError> {
         let after = self.extents.partition_point(|extent| extent.logical <= block);
         let extent = after.checked_sub(1).map(|index| self.extents[index]);
         let extent = extent.filter(|extent| block - extent.logical < extent.count);
@@ -184,8 +192,8 @@ impl Log {
     }
 
     /// Reads a block of the journal.
-    pub(super) fn read<R: ReadAt>(&self, reader: &Reader<R>, block: u32) -> Result<Vec<u8>, ReadError> {
-        let at = reader.offset_of_block(self.block(block)?.get());
+    pub(super) fn read_block<R: ReadAt>(&self, reader: &Reader<R>, block: u32) -> Result<Vec<u8>, ReadError> {
+        let at = reader.offset_of_block(self.image_block(block)?.get());
         let mut bytes = vec![0; reader.block_size];
         read_at(&reader.input, at, &mut bytes)?;
         Ok(bytes)

@@ -15,7 +15,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes a directory.
+    /// Opens a directory.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl Directory {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Takes a directory, and makes it and those that it is in where they are missing.
+    /// Opens a directory, and creates it and its parents if they are missing.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl Directory {
         Self::open(path)
     }
 
-    /// As [`Directory::open_private`], but returns `None` where the directory is missing.
+    /// Opens a directory; returns `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -49,14 +49,14 @@ impl Directory {
         }
     }
 
-    /// Takes the directory that a file is in, through symlinks in the file's place too, and returns
-    /// the file's name there. Makes missing directories if `create` is set. The file may be
-    /// missing.
+    /// Opens the directory that contains a file, and returns it with the file's name there.
+    /// Symlinks are followed, even in place of the file. Creates missing directories if `create` is
+    /// set. The file may be missing.
     ///
     /// # Errors
     ///
-    /// Those of the system, and `IsADirectory` for a path that ends in no name.
-    pub fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+    /// Those of the system, and `IsADirectory` for a path without a last name, such as `/`.
+    pub fn containing(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
         let parent = super::parent_of(&path);
@@ -68,12 +68,12 @@ impl Directory {
         Ok((directory, name))
     }
 
-    /// Takes a directory in it, and makes it if it is missing and `create` is set.
+    /// Opens a subdirectory. Creates it if it is missing and `create` is set.
     ///
     /// # Errors
     ///
     /// Those of the system.
-    pub fn private(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
+    pub fn private_subdirectory(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
         let path = self.join(name)?;
         if create {
             fs::create_dir_all(&path)?;
@@ -81,18 +81,18 @@ impl Directory {
         Self::open(&path)
     }
 
-    /// Makes a directory.
+    /// Creates a subdirectory, and opens it.
     ///
     /// # Errors
     ///
     /// Those of the system.
-    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+    pub fn create_private_subdirectory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let path = self.join(name)?;
         fs::create_dir(&path)?;
         Self::open(&path)
     }
 
-    /// Opens a file in it.
+    /// Opens a file of the directory.
     ///
     /// # Errors
     ///
@@ -102,19 +102,19 @@ impl Directory {
         if let Ok(metadata) = fs::symlink_metadata(&path)
             && !metadata.is_file()
         {
-            return Err(Untrusted::NotAFile(EntryKind::of(metadata.file_type())).into());
+            return Err(Untrusted::NotAFile(EntryKind::from_file_type(metadata.file_type())).into());
         }
         let mut options = File::options();
         options.read(true);
         let options = match access {
-            Access::Read | Access::ReadAny => &mut options,
+            Access::Read | Access::ReadAnyOwner => &mut options,
             Access::Write => options.write(true),
             Access::Create => options.write(true).create(true).truncate(false),
         };
         options.open(path)
     }
 
-    /// Makes a file, which this process can write and read.
+    /// Creates a file, open for reading and writing.
     ///
     /// # Errors
     ///
@@ -124,13 +124,13 @@ impl Directory {
         options.read(true).write(true).create_new(true).open(self.join(name)?)
     }
 
-    /// There are no files without a name.
+    /// Returns `None`: this system has no files without a name.
     #[must_use]
-    pub fn create_nameless(&self, _mode: u32) -> Option<File> {
+    pub fn create_unnamed(&self, _mode: u32) -> Option<File> {
         None
     }
 
-    /// There are no files without a name.
+    /// Fails: this system has no files without a name.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl Directory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Renames an entry, in place of one that may have the new name.
+    /// Renames an entry, and replaces an entry that has the new name.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Directory {
         fs::rename(self.join(from)?, to.join(name)?)
     }
 
-    /// Renames an entry to a name that nothing has.
+    /// Renames an entry to an unused name.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl Directory {
         fs::rename(self.join(from)?, target)
     }
 
-    /// There is no such step.
+    /// Returns `false`: this system cannot exchange two entries.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl Directory {
         fs::remove_dir(self.join(name)?)
     }
 
-    /// Returns an entry, and `None` where there is none.
+    /// Returns an entry; `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl Directory {
     pub fn entry(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Entry>> {
         match fs::symlink_metadata(self.join(name)?) {
             Ok(metadata) => Ok(Some(Entry {
-                kind: EntryKind::of(metadata.file_type()),
+                kind: EntryKind::from_file_type(metadata.file_type()),
                 len: metadata.len(),
                 modified: metadata.modified()?,
                 identity: Identity,
@@ -206,7 +206,7 @@ impl Directory {
         }
     }
 
-    /// Returns the kind of an entry, and `None` where there is none.
+    /// Returns the kind of an entry; `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Directory {
         Ok(self.entry(name)?.map(|entry| entry.kind))
     }
 
-    /// Returns the names of its entries, in no order.
+    /// Returns the names of all entries, in any order.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl Directory {
         fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
-    /// There is nothing that tells directories apart.
+    /// Returns the identity of the directory, which is equal for all directories on this system.
     ///
     /// # Errors
     ///
@@ -233,7 +233,7 @@ impl Directory {
         Ok(Identity)
     }
 
-    /// Returns a path that leads to it from everywhere.
+    /// Returns an absolute path of the directory.
     ///
     /// # Errors
     ///
@@ -242,12 +242,13 @@ impl Directory {
         std::path::absolute(&self.path)
     }
 
-    /// Returns its path.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Returns the path of an entry. Refuses a name that is a path.
     fn join(&self, name: impl AsRef<OsStr>) -> io::Result<PathBuf> {
         let name = Path::new(name.as_ref());
         if name.file_name() != Some(name.as_os_str()) {

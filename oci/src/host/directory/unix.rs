@@ -1,4 +1,7 @@
-//! Directories as descriptors, with the calls that take one and a name (openat(2) and its like).
+//! Directories as descriptors, used with the system calls that take a descriptor and a name:
+//! openat(2), renameat(2), and others.
+
+mod path_walk;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,21 +17,21 @@ use rustix::io::Errno;
 use super::Access;
 use crate::host::{Entry, EntryKind, Identity, Untrusted};
 
-/// A directory that needs no permission to read to be opened, where the system knows such.
+/// Flags for opening a directory. With `O_PATH`, which Linux has, that needs no read permission.
 #[cfg(target_os = "linux")]
-const OPEN: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const OPEN_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+const OPEN_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
-/// Permission bits that let others change a file, or what is in a directory.
+/// Permission bits that let other users change a file, or the entries of a directory.
 const WRITABLE_FOR_OTHERS: u32 = 0o022;
-/// Permission bits.
+/// All permission bits.
 const PERMISSIONS: u32 = 0o7777;
 
-/// Limit on the attempts to open a file that others make and remove all the time.
-const ATTEMPTS: usize = 10;
+/// Attempts to open or create a file that another process keeps creating and removing.
+const OPEN_ATTEMPTS: usize = 10;
 
-/// A directory of the host. Renaming or replacing its path changes nothing of what it is.
+/// A directory of the host. It stays the same directory if its path is renamed or replaced.
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
@@ -44,27 +47,27 @@ impl Directory {
     /// this user nor root.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            fd: walk::open(path, false)?,
+            fd: path_walk::open(path, false)?,
             path: path.to_owned(),
         })
     }
 
-    /// Opens a directory that nobody else can change, and makes it and those that it is in where
-    /// they are missing, with mode 0700.
+    /// Opens a directory that no other user can change. Creates it and its parents with mode 0700
+    /// if they are missing.
     ///
     /// # Errors
     ///
     /// As [`Directory::open`], and [`Untrusted::Owner`] and [`Untrusted::Writable`].
     pub fn open_private(path: &Path) -> io::Result<Self> {
         let directory = Self {
-            fd: walk::open(path, true)?,
+            fd: path_walk::open(path, true)?,
             path: path.to_owned(),
         };
-        check_ours(&fs::fstat(&directory.fd)?)?;
+        check_trusted(&fs::fstat(&directory.fd)?)?;
         Ok(directory)
     }
 
-    /// As [`Directory::open_private`], but returns `None` where the directory is missing.
+    /// Opens a directory that no other user can change; returns `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -72,7 +75,7 @@ impl Directory {
     pub fn find_private(path: &Path) -> io::Result<Option<Self>> {
         match Self::open(path) {
             Ok(directory) => {
-                check_ours(&fs::fstat(&directory.fd)?)?;
+                check_trusted(&fs::fstat(&directory.fd)?)?;
                 Ok(Some(directory))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -80,28 +83,28 @@ impl Directory {
         }
     }
 
-    /// Opens the directory that a file is in, through symlinks in the file's place too, and returns
-    /// the file's name there. Makes missing directories, with mode 0700, if `create` is set. The
-    /// file may be missing.
+    /// Opens the directory that contains a file, and returns it with the file's name there.
+    /// Symlinks are followed, even in place of the file. Creates missing directories with mode 0700
+    /// if `create` is set. The file may be missing.
     ///
     /// # Errors
     ///
-    /// As [`Directory::open`], and `IsADirectory` for a path that ends in no name.
-    pub fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
-        let (fd, path) = walk::open_parent(path, create)?;
+    /// As [`Directory::open`], and `IsADirectory` for a path without a last name, such as `/`.
+    pub fn containing(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+        let (fd, path) = path_walk::open_parent(path, create)?;
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
         let path = super::parent_of(&path).to_owned();
         Ok((Self { fd, path }, name))
     }
 
-    /// Opens a directory in it that nobody else can change, and makes it, with mode 0700, if it is
+    /// Opens a subdirectory that no other user can change. Creates it with mode 0700 if it is
     /// missing and `create` is set.
     ///
     /// # Errors
     ///
     /// As [`Directory::open_private`], and [`Untrusted::Symlink`].
-    pub fn private(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
-        let name = check(name.as_ref())?;
+    pub fn private_subdirectory(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
+        let name = check_name(name.as_ref())?;
         if create {
             match fs::mkdirat(&self.fd, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -109,43 +112,46 @@ impl Directory {
             }
         }
         let directory = self.subdirectory(name)?;
-        check_ours(&fs::fstat(&directory.fd)?)?;
+        check_trusted(&fs::fstat(&directory.fd)?)?;
         Ok(directory)
     }
 
-    /// Makes a directory that only this user can enter, and opens it.
+    /// Creates a subdirectory that only this user can enter, and opens it.
     ///
     /// # Errors
     ///
-    /// Those of mkdir(2), and [`Untrusted::Replaced`] if what is there afterwards is another one.
-    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
-        let name = check(name.as_ref())?;
+    /// Those of mkdir(2), and [`Untrusted::Replaced`] if another directory takes its place before
+    /// it is opened.
+    pub fn create_private_subdirectory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = check_name(name.as_ref())?;
         fs::mkdirat(&self.fd, name, Mode::RWXU)?;
-        let made = self.open_made(name);
+        let made = self.open_created(name);
         if made.is_err() {
-            // It is empty, or else stays.
+            // This removes an empty directory only.
             let _ = self.remove_directory(name);
         }
         made
     }
 
-    /// Opens a directory that was just made.
-    fn open_made(&self, name: &OsStr) -> io::Result<Self> {
+    /// Opens a subdirectory that was just created, and checks that it is empty and this user's.
+    fn open_created(&self, name: &OsStr) -> io::Result<Self> {
         let directory = self.subdirectory(name)?;
         let stat = fs::fstat(&directory.fd)?;
-        check_ours(&stat)?;
+        check_trusted(&stat)?;
         if !directory.names()?.is_empty() {
             return Err(Untrusted::Replaced.into());
         }
         if raw_mode(&stat) & 0o777 != 0o700 {
-            // Another one of this user's, or a file system without modes, which keeps its own.
+            // The directory is another one of this user's, or the file system has no modes; then
+            // the change has no effect.
             let _ = fs::fchmod(directory.readable()?, Mode::RWXU);
         }
         Ok(directory)
     }
 
+    /// Opens a subdirectory, but no symlink.
     fn subdirectory(&self, name: &OsStr) -> io::Result<Self> {
-        let flags = OPEN | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = OPEN_FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let path = self.path.join(name);
         match fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Self { fd, path }),
@@ -155,15 +161,16 @@ impl Directory {
         }
     }
 
-    /// Opens a file in it that nobody else can change, or with [`Access::ReadAny`] any file.
+    /// Opens a regular file of the directory that no other user can change. With
+    /// [`Access::ReadAnyOwner`], the owner and the mode do not matter.
     ///
     /// # Errors
     ///
     /// Those of open(2), and each [`Untrusted`] but `Link` and `Replaced`.
     pub fn open_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
-        let name = check(name.as_ref())?;
-        // Another process may make the missing file, or remove it, at any moment.
-        for _ in 1..ATTEMPTS {
+        let name = check_name(name.as_ref())?;
+        // Another process may create or remove the file between two calls.
+        for _ in 1..OPEN_ATTEMPTS {
             match self.open_existing(name, access) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {}
                 result => return result,
@@ -177,15 +184,15 @@ impl Directory {
     }
 
     fn open_existing(&self, name: &OsStr, access: Access) -> io::Result<File> {
-        // Some devices do something when they are opened, and what open(2) says of files of others
-        // does not name their owner.
+        // Opening some devices has an effect, and an error of open(2) does not name the owner of
+        // the file.
         if let Some(stat) = self.stat(name)? {
             check_file(&stat, access)?;
         }
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let flags = flags
             | match access {
-                Access::Read | Access::ReadAny => OFlags::RDONLY,
+                Access::Read | Access::ReadAnyOwner => OFlags::RDONLY,
                 Access::Write | Access::Create => OFlags::RDWR,
             };
         let file = match fs::openat(&self.fd, name, flags, Mode::empty()) {
@@ -197,47 +204,47 @@ impl Directory {
         Ok(file)
     }
 
-    /// Makes a file, which this process can write and read, with a mode, less the umask.
+    /// Creates a file, open for reading and writing. `mode` is applied less the umask.
     ///
     /// # Errors
     ///
-    /// Those of open(2), `AlreadyExists` for a symlink too.
+    /// Those of open(2). `AlreadyExists` if the name belongs to any entry, even a symlink.
     pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
-        let name = check(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(&self.fd, name, flags, to_mode(mode))?))
     }
 
-    /// Makes a file without a name (`O_TMPFILE`). `None` where there is no such thing, or no way to
-    /// name it later.
+    /// Creates a file without a name (`O_TMPFILE`). Returns `None` if the file system does not
+    /// support it, or if the file could not get a name later because `/proc` is missing.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn create_nameless(&self, mode: u32) -> Option<File> {
+    pub fn create_unnamed(&self, mode: u32) -> Option<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = File::from(fs::openat(&self.fd, ".", flags, to_mode(mode)).ok()?);
         descriptor_path(&file).exists().then_some(file)
     }
 
-    /// There are no files without a name.
+    /// Returns `None`: this system has no files without a name.
     #[cfg(not(target_os = "linux"))]
     #[must_use]
-    pub fn create_nameless(&self, _mode: u32) -> Option<File> {
+    pub fn create_unnamed(&self, _mode: u32) -> Option<File> {
         None
     }
 
-    /// Gives a file without a name one that nothing has.
+    /// Gives an unused name to a file without a name.
     ///
     /// # Errors
     ///
     /// Those of linkat(2), such as `AlreadyExists`.
     #[cfg(target_os = "linux")]
     pub fn link(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let name = check(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let from = descriptor_path(file);
         Ok(fs::linkat(fs::CWD, from, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
     }
 
-    /// There are no files without a name.
+    /// Fails: this system has no files without a name.
     ///
     /// # Errors
     ///
@@ -247,27 +254,29 @@ impl Directory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Renames an entry, in place of one that may have the new name.
+    /// Renames an entry, and replaces an entry that has the new name.
     ///
     /// # Errors
     ///
     /// Those of rename(2).
     pub fn rename(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
+        let (from, name) = (check_name(from.as_ref())?, check_name(name.as_ref())?);
         Ok(fs::renameat(&self.fd, from, &to.fd, name)?)
     }
 
-    /// Renames an entry to a name that nothing has.
+    /// Renames an entry to an unused name.
+    ///
+    /// On a file system without `RENAME_NOREPLACE`, the name is checked first, and an entry that
+    /// appears between the check and the rename is replaced.
     ///
     /// # Errors
     ///
-    /// Those of rename(2), and `AlreadyExists`. Where the file system cannot do this in one step,
-    /// the name is looked for before.
+    /// Those of rename(2), and `AlreadyExists`.
     pub fn rename_new(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
+        let (from, name) = (check_name(from.as_ref())?, check_name(name.as_ref())?);
         #[cfg(any(target_os = "linux", target_os = "macos"))]
         match fs::renameat_with(&self.fd, from, &to.fd, name, fs::RenameFlags::NOREPLACE) {
-            // Not every file system, and no old kernel, knows how.
+            // Old kernels and some file systems do not support this flag.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             result => return Ok(result?),
         }
@@ -277,13 +286,13 @@ impl Directory {
         }
     }
 
-    /// Exchanges two entries in one step. Returns `false` where the file system cannot.
+    /// Exchanges two entries in one step. Returns `false` if the file system does not support it.
     ///
     /// # Errors
     ///
     /// Those of renameat2(2).
     pub fn exchange(&self, one: impl AsRef<OsStr>, other: impl AsRef<OsStr>) -> io::Result<bool> {
-        let (one, other) = (check(one.as_ref())?, check(other.as_ref())?);
+        let (one, other) = (check_name(one.as_ref())?, check_name(other.as_ref())?);
         #[cfg(any(target_os = "linux", target_os = "macos"))]
         match fs::renameat_with(&self.fd, one, &self.fd, other, fs::RenameFlags::EXCHANGE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
@@ -299,7 +308,7 @@ impl Directory {
     ///
     /// Those of unlink(2).
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        Ok(fs::unlinkat(&self.fd, check(name.as_ref())?, AtFlags::empty())?)
+        Ok(fs::unlinkat(&self.fd, check_name(name.as_ref())?, AtFlags::empty())?)
     }
 
     /// Removes an empty directory.
@@ -308,33 +317,33 @@ impl Directory {
     ///
     /// Those of rmdir(2).
     pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        Ok(fs::unlinkat(&self.fd, check(name.as_ref())?, AtFlags::REMOVEDIR)?)
+        Ok(fs::unlinkat(&self.fd, check_name(name.as_ref())?, AtFlags::REMOVEDIR)?)
     }
 
-    /// Returns an entry, and `None` where there is none.
+    /// Returns an entry; `None` if it is missing.
     ///
     /// # Errors
     ///
     /// Those of stat(2).
     pub fn entry(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Entry>> {
-        Ok(self.stat(check(name.as_ref())?)?.map(|stat| Entry {
-            kind: kind_of(&stat),
+        Ok(self.stat(check_name(name.as_ref())?)?.map(|stat| Entry {
+            kind: entry_kind(&stat),
             len: u64::try_from(stat.st_size).unwrap_or(0),
             modified: modified(&stat),
             identity: Identity(stat),
         }))
     }
 
-    /// Returns the kind of an entry, and `None` where there is none.
+    /// Returns the kind of an entry; `None` if it is missing.
     ///
     /// # Errors
     ///
     /// Those of stat(2).
     pub fn kind(&self, name: impl AsRef<OsStr>) -> io::Result<Option<EntryKind>> {
-        Ok(self.stat(check(name.as_ref())?)?.map(|stat| kind_of(&stat)))
+        Ok(self.stat(check_name(name.as_ref())?)?.map(|stat| entry_kind(&stat)))
     }
 
-    /// Returns what tells it from all other directories.
+    /// Returns the identity of the directory.
     ///
     /// # Errors
     ///
@@ -351,7 +360,7 @@ impl Directory {
         }
     }
 
-    /// Returns the names of its entries, in no order.
+    /// Returns the names of all entries, in any order.
     ///
     /// # Errors
     ///
@@ -368,7 +377,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// Opens it again, to read its entries and to change its mode.
+    /// Opens the directory again, with a descriptor that can read its entries and change its mode.
     ///
     /// # Errors
     ///
@@ -378,23 +387,24 @@ impl Directory {
         Ok(fs::openat(&self.fd, ".", flags, Mode::empty())?)
     }
 
-    /// Returns a path that leads to it, whatever became of the one it was opened by: for programs
-    /// that are to run in it.
+    /// Returns a path that leads to this very directory, for programs that run in it. On Linux, it
+    /// is a path in `/proc/self/fd`, which stays right if the directory is renamed. Without
+    /// `/proc`, and on other systems, it is the absolute path.
     ///
     /// # Errors
     ///
-    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the directory that it is in, where the
-    /// system has no such paths, as somebody else could then put another directory in its place.
+    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the parent directory if the absolute
+    /// path is used, since another user could then put another directory in its place.
     pub fn stable_path(&self) -> io::Result<PathBuf> {
         let path = descriptor_path(&self.fd);
         if path.is_dir() {
             return Ok(path);
         }
-        check_ours(&fs::statat(&self.fd, "..", AtFlags::empty())?)?;
+        check_trusted(&fs::statat(&self.fd, "..", AtFlags::empty())?)?;
         std::path::absolute(&self.path)
     }
 
-    /// Returns the path that it was opened by, for messages.
+    /// Returns the path by which the directory was opened, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -407,8 +417,8 @@ impl AsFd for Directory {
     }
 }
 
-/// Refuses what is not the name of an entry.
-fn check(name: &OsStr) -> io::Result<&OsStr> {
+/// Refuses a text that is not the name of an entry.
+fn check_name(name: &OsStr) -> io::Result<&OsStr> {
     match name.as_bytes() {
         b"" | b"." | b".." => Err(io::ErrorKind::InvalidFilename.into()),
         bytes if bytes.contains(&b'/') => Err(io::ErrorKind::InvalidFilename.into()),
@@ -416,19 +426,20 @@ fn check(name: &OsStr) -> io::Result<&OsStr> {
     }
 }
 
-/// Refuses all but regular files, and those that another user owns or can change, unless any will
-/// do.
+/// Refuses an entry that is not a regular file, and a file that another user owns or can change
+/// unless `access` allows it.
 fn check_file(stat: &Stat, access: Access) -> io::Result<()> {
-    match kind_of(stat) {
-        EntryKind::File if access == Access::ReadAny => Ok(()),
-        EntryKind::File => check_ours(stat),
+    match entry_kind(stat) {
+        EntryKind::File if access == Access::ReadAnyOwner => Ok(()),
+        EntryKind::File => check_trusted(stat),
         EntryKind::Symlink => Err(Untrusted::Symlink.into()),
         kind => Err(Untrusted::NotAFile(kind).into()),
     }
 }
 
-/// Refuses what another user owns or can change. Root may own it: nothing is safe from root.
-fn check_ours(stat: &Stat) -> io::Result<()> {
+/// Refuses a file or directory that another user owns or can change. Root may own it, since nothing
+/// is safe from root.
+fn check_trusted(stat: &Stat) -> io::Result<()> {
     let user = rustix::process::geteuid().as_raw();
     let (owner, mode) = (stat.st_uid, raw_mode(stat) & PERMISSIONS);
     if owner != user && owner != 0 {
@@ -450,7 +461,7 @@ fn to_mode(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as RawMode)
 }
 
-fn kind_of(stat: &Stat) -> EntryKind {
+fn entry_kind(stat: &Stat) -> EntryKind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
@@ -464,6 +475,7 @@ fn kind_of(stat: &Stat) -> EntryKind {
 }
 
 #[allow(clippy::useless_conversion, reason = "their types differ between systems")]
+/// Returns the modification time of a file.
 fn modified(stat: &Stat) -> SystemTime {
     let nanoseconds = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
     let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
@@ -476,152 +488,9 @@ fn modified(stat: &Stat) -> SystemTime {
     second.checked_add(nanoseconds).unwrap_or(second)
 }
 
-/// Returns the path by which Linux shows an open file or directory to its own process.
+/// Returns the path in `/proc` of an open file or directory of this process.
 fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
-/// The way to a directory.
-mod walk {
-    use std::io;
-    #[cfg(target_os = "linux")]
-    use std::mem;
-    use std::os::fd::OwnedFd;
-    use std::path::{Path, PathBuf};
-
-    use rustix::fs::{self, Mode, OFlags};
-
-    /// Opens a directory name by name, and follows the symlinks of this user and of root alone.
-    /// Makes what is missing, with mode 0700, if `create` is set.
-    #[cfg(target_os = "linux")]
-    pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
-        use super::{EntryKind, Errno, kind_of};
-
-        let (at, _) = walk(path, create, false)?;
-        if kind_of(&fs::fstat(&at)?) != EntryKind::Directory {
-            return Err(Errno::NOTDIR.into());
-        }
-        Ok(at)
-    }
-
-    /// Opens the directory that the last name of a path is in, symlinks followed, and returns the
-    /// path without them.
-    #[cfg(target_os = "linux")]
-    pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
-        walk(path, create, true)
-    }
-
-    /// Walks to the end of a path, or to the directory that its last name is in.
-    #[cfg(target_os = "linux")]
-    fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, PathBuf)> {
-        use std::ffi::{OsStr, OsString};
-        use std::os::unix::ffi::OsStringExt;
-        use std::path::Component;
-
-        use super::{EntryKind, Errno, OPEN, check_ours, kind_of};
-        use crate::host::Untrusted;
-
-        /// As in the kernel (`MAXSYMLINKS`).
-        const MAX_LINKS: usize = 40;
-
-        /// Puts the names of a path before what is still to be walked, the next one last.
-        fn push(pending: &mut Vec<OsString>, path: &Path) {
-            let names = path.components().rev().filter_map(|component| match component {
-                Component::Prefix(_) | Component::CurDir => None,
-                Component::RootDir => Some(OsString::from("/")),
-                Component::ParentDir => Some(OsString::from("..")),
-                Component::Normal(name) => Some(name.to_owned()),
-            });
-            pending.extend(names);
-        }
-
-        if path.as_os_str().is_empty() {
-            return Err(Errno::NOENT.into());
-        }
-        let user = rustix::process::geteuid().as_raw();
-        let begin = |name: &str| fs::open(name, OPEN | OFlags::DIRECTORY, Mode::empty());
-        let mut at = begin(".")?;
-        let mut walked = PathBuf::new();
-        let mut pending = Vec::new();
-        let mut links = 0;
-        let mut at_root = false;
-        push(&mut pending, path);
-        while let Some(name) = pending.pop() {
-            walked.push(&name);
-            if name == "/" {
-                at = begin("/")?;
-                at_root = true;
-                continue;
-            }
-            let is_last = to_parent && pending.is_empty() && name != "..";
-            // Absolute in the root, as a program that QEMU translates opens another one by "/".
-            let name = if mem::take(&mut at_root) {
-                Path::new("/").join(name).into()
-            } else {
-                name
-            };
-            let look = |name: &OsStr| fs::openat(&at, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
-            let mut is_made = false;
-            let next = match look(&name) {
-                Err(Errno::NOENT) if is_last => return Ok((at, walked)),
-                Err(Errno::NOENT) if create => {
-                    match fs::mkdirat(&at, &name, Mode::RWXU) {
-                        Ok(()) => is_made = true,
-                        Err(Errno::EXIST) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                    look(&name)?
-                }
-                next => next?,
-            };
-            let stat = fs::fstat(&next)?;
-            if is_made {
-                check_ours(&stat)?;
-            }
-            if kind_of(&stat) != EntryKind::Symlink {
-                if is_last {
-                    return Ok((at, walked));
-                }
-                at = next;
-                continue;
-            }
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(Errno::LOOP.into());
-            }
-            if stat.st_uid != user && stat.st_uid != 0 {
-                let owner = stat.st_uid;
-                return Err(Untrusted::Link { link: walked, owner }.into());
-            }
-            let target = fs::readlinkat(&next, "", Vec::new())?;
-            walked.pop();
-            push(&mut pending, Path::new(&OsString::from_vec(target.into_bytes())));
-        }
-        if to_parent {
-            return Err(Errno::ISDIR.into());
-        }
-        Ok((at, walked))
-    }
-
-    /// Opens a directory. This system has no descriptors of symlinks, to see whose they are.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
-        use std::os::unix::fs::DirBuilderExt;
-
-        if create {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        }
-        Ok(fs::open(path, super::OPEN | OFlags::DIRECTORY, Mode::empty())?)
-    }
-
-    /// Opens the directory that the last name of a path is in, symlinks followed, and returns the
-    /// path without them.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let directory = open(crate::host::parent_of(&path), create)?;
-        Ok((directory, path))
-    }
 }
 
 #[cfg(test)]

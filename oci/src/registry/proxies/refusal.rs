@@ -1,8 +1,8 @@
-//! Refusals of proxies to connect.
+//! Reasons why a proxy refuses to connect.
 
 use layer::failure::Hint;
 
-/// Texts of hyper-util of a SOCKS proxy where the same request may succeed later.
+/// Texts of hyper-util for replies of a SOCKS proxy after which the same request may succeed later.
 const SOCKS_TRANSIENT: [&str; 5] = [
     "general server failure",
     "network unreachable",
@@ -11,23 +11,23 @@ const SOCKS_TRANSIENT: [&str; 5] = [
     "ttl expired",
 ];
 
-/// The reason why a proxy does not connect to a registry.
+/// Reason why a proxy refuses to connect to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyRefusal {
-    /// It wants a user and a password, and got none.
+    /// The proxy requires a user and a password, and got none.
     #[error("it asks for a user and a password")]
     CredentialsWanted,
-    /// It does not accept the user with the password.
+    /// The proxy does not accept the user and the password.
     #[error("it does not accept the user and the password")]
     CredentialsRefused,
-    /// The HTTP status of its answer.
+    /// The proxy responded with this HTTP status.
     #[error("it answered with status {0}")]
     Status(u16),
-    /// The answer of a SOCKS proxy.
+    /// A SOCKS proxy sent this reply.
     #[error("it answered: {0}")]
     Socks(String),
-    /// A refusal of an HTTP proxy that is spoken to in TLS.
+    /// An HTTP proxy that is used over TLS refused; its status is unknown.
     #[error("it refused")]
     Unknown,
 }
@@ -50,7 +50,7 @@ impl ProxyRefusal {
                 "put a user and a password that it accepts into {variable}, percent-encoded: <user>:<password>@{proxy}"
             ),
             _ => format!(
-                "have {registry} allowed by who runs the proxy; if it is reached without a proxy, add it to NO_PROXY"
+                "ask the operator of the proxy to allow {registry}; if it is reached without a proxy, add it to NO_PROXY"
             ),
         }
         .into()

@@ -1,4 +1,4 @@
-//! Made-up images for the model test: layers of numbered bytes, with a fault in one stage at most.
+//! Fake images for the model test: layers of numbered bytes, with at most one fault, in one stage.
 
 use std::io::{self, BufRead, Read};
 use std::panic::resume_unwind;
@@ -14,7 +14,7 @@ use crate::rootfs::pipeline::read_ahead;
 use crate::rootfs::pipeline::stages::{BlobEnd, BlobReader, LayerSource, OpenTar, TarCheck, TarDecoder};
 use crate::rootfs::pipeline::windows::{WINDOW_SHARE, WINDOW_SHARES};
 use crate::rootfs::pipeline::work::CHUNKS_PER_LAYER;
-use crate::rootfs::pipeline::{MAX_OPEN, write_behind};
+use crate::rootfs::pipeline::{MAX_OPEN_LAYERS, write_behind};
 use layer::cancel::{Cancel, Cancelled};
 use layer::{Compression, DeclaredChecksum};
 use oci::{DigestError, ImageError};
@@ -49,7 +49,7 @@ pub(super) enum Fault {
 #[derive(Debug)]
 pub(super) struct FakeLayer {
     pub(super) len: usize,
-    /// The decoder, if the blob is not the tar.
+    /// Properties of the decoder, if the blob is not the tar.
     pub(super) packed: Option<Packed>,
     pub(super) local: bool,
     pub(super) repeated: bool,
@@ -57,9 +57,9 @@ pub(super) struct FakeLayer {
 
 #[derive(Debug)]
 pub(super) struct Packed {
-    /// Bytes of the blob after those of the tar.
+    /// Number of bytes of the blob after those of the tar.
     trailing: usize,
-    /// Window that is needed from a byte of the tar on.
+    /// Size of the window that is needed from the byte `window_from` of the tar on.
     window: u64,
     window_from: usize,
 }
@@ -70,10 +70,10 @@ impl FakeLayer {
     }
 }
 
-/// A fault in a stage, when a layer is at a position: a number of chunks, for [`Stage::Write`] of
-/// writes to the output.
+/// A fault in a stage of a layer, at a position: the number of chunks before it, or for
+/// [`Stage::Write`] the number of writes to the output.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct PlannedFault {
     pub(super) stage: Stage,
     pub(super) fault: Fault,
     layer: usize,
@@ -84,7 +84,7 @@ pub(super) struct Plan {
 pub(super) struct Image {
     pub(super) layers: Vec<FakeLayer>,
     pub(super) thread_count: usize,
-    pub(super) plan: Option<Plan>,
+    pub(super) planned: Option<PlannedFault>,
     pub(super) reached: AtomicBool,
     pub(super) cancel: Cancel,
     pub(super) queued: AtomicUsize,
@@ -97,7 +97,7 @@ impl Image {
         Self {
             layers,
             thread_count,
-            plan: None,
+            planned: None,
             reached: AtomicBool::new(false),
             cancel: Cancel::new(),
             queued: AtomicUsize::new(0),
@@ -106,11 +106,11 @@ impl Image {
         }
     }
 
-    /// Makes up an image, with a fault in a stage if one is named.
+    /// Creates a random image, with a fault in a stage if `plan` has one.
     pub(super) fn random(plan: Option<(Stage, Fault)>, min_threads: usize) -> Self {
         let mut rng = thread_rng();
         let layers = (0..rng.gen_range(1..=4)).map(|index| {
-            // Up to four times the chunks that a layer has for itself.
+            // Up to four times the chunks of a layer.
             let len = rng.gen_range(0..=4 * CHUNKS_PER_LAYER * CHUNK_LEN);
             let packed = rng.gen_bool(0.7).then(|| Packed {
                 trailing: rng.gen_range(0..=2) * rng.gen_range(0..=CHUNK_LEN),
@@ -136,7 +136,7 @@ impl Image {
                 Stage::Decode => 0,
                 Stage::Check | Stage::Apply | Stage::Write => chunks,
             };
-            (count > 0).then(|| Plan {
+            (count > 0).then(|| PlannedFault {
                 stage,
                 fault,
                 layer,
@@ -144,22 +144,23 @@ impl Image {
             })
         });
         Self {
-            plan,
+            planned: plan,
             ..Self::new(layers, rng.gen_range(min_threads..=4))
         }
     }
 
-    /// Called by each stage for each chunk.
+    /// Called by each stage for each chunk. Checks the limit on chunks, and causes the planned
+    /// fault.
     pub(super) fn visit(&self, stage: Stage, layer: usize, position: usize) -> io::Result<()> {
-        let open = MAX_OPEN.min(self.thread_count + 1).min(self.layers.len());
+        let open = MAX_OPEN_LAYERS.min(self.thread_count + 1).min(self.layers.len());
         let blobs = open + self.thread_count - 1;
         let max = open * CHUNKS_PER_LAYER + 1 + blobs * (read_ahead::MAX_WAITING + 1);
         assert!(counted::count() <= max, "{} chunks", counted::count());
 
         self.cancel.check()?;
-        let plan = self.plan.as_ref();
-        let is_here = |plan: &&Plan| (plan.stage, plan.layer, plan.position) == (stage, layer, position);
-        let Some(plan) = plan.filter(is_here) else {
+        let plan = self.planned.as_ref();
+        let matches = |plan: &&PlannedFault| (plan.stage, plan.layer, plan.position) == (stage, layer, position);
+        let Some(plan) = plan.filter(matches) else {
             return Ok(());
         };
         self.reached.store(true, Ordering::Relaxed);
@@ -226,7 +227,7 @@ impl LayerSource for FakeSource {
         if self.0.layers[index].packed.is_none() {
             return Ok((Compression::None, None));
         }
-        // As decoders do, to find out which one they are.
+        // As real decoders do, to detect the compression.
         blob.fill_buf().map_err(LayerFailure::Read)?;
         let decoder = FakeDecoder {
             image: Arc::clone(&self.0),
@@ -274,7 +275,7 @@ impl Read for FakeBlob {
 }
 
 impl BlobReader for FakeBlob {
-    fn end(self: Box<Self>) -> BlobEnd {
+    fn finish(self: Box<Self>) -> BlobEnd {
         let expected = self.image.layers[self.layer].blob_len() as u64;
         let actual = self.at as u64;
         BlobEnd {
@@ -348,7 +349,7 @@ impl TarCheck for FakeCheck<'_> {
         self.bytes.extend(bytes);
     }
 
-    fn expect(&self, _said: Option<DeclaredChecksum>) -> io::Result<()> {
+    fn check_declared(&self, _declared: Option<DeclaredChecksum>) -> io::Result<()> {
         match &self.failure {
             Some(error) => Err(io::Error::other(error.to_string())),
             None => Ok(()),
@@ -365,7 +366,7 @@ pub(super) struct FakeOutput {
     pub(super) image: Arc<Image>,
     pub(super) bytes: Vec<u8>,
     pub(super) layer: usize,
-    /// Writes of that layer.
+    /// Number of writes with bytes of that layer.
     pub(super) count: usize,
 }
 
@@ -377,7 +378,7 @@ impl Output for FakeOutput {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let queued = self.image.queued.load(Ordering::Relaxed);
         let written = self.image.written.fetch_add(1, Ordering::Relaxed);
-        // Those that wait, this one, and the one that the owner is about to queue.
+        // The queued writes, this one, and the one that the owner is about to queue.
         assert!(queued - written <= write_behind::MAX_WAITING + 2);
         let layer = usize::from(bytes[0] / 64);
         self.count = if layer == self.layer { self.count } else { 0 };

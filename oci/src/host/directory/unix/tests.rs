@@ -11,37 +11,39 @@ fn set_mode(path: &Path, mode: u32) {
     std_fs::set_permissions(path, std_fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Gives a file or symlink to another user, and returns whether this user can, who may be that
-/// user.
-fn give_away(path: &Path) -> bool {
+/// Changes the owner of a file or symlink to [`NOBODY`]. Returns `false` if this user is not root,
+/// and so cannot.
+fn chown_to_nobody(path: &Path) -> bool {
     rustix::process::geteuid().is_root() && std::os::unix::fs::lchown(path, Some(NOBODY), None).is_ok()
 }
 
 fn refusal<T>(result: io::Result<T>) -> Untrusted {
     let error = result.map(drop).unwrap_err();
-    Untrusted::of(&error).unwrap_or_else(|| panic!("{error}")).clone()
+    Untrusted::from_error(&error)
+        .unwrap_or_else(|| panic!("{error}"))
+        .clone()
 }
 
 #[test]
-fn private_directories_are_made_for_this_user_alone() {
+fn private_directories_are_created_with_mode_0700() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("one/two");
     let directory = Directory::open_private(&path).unwrap();
-    directory.private("three", true).unwrap();
+    directory.private_subdirectory("three", true).unwrap();
     for path in [&path, &home.path().join("one"), &path.join("three")] {
         assert_eq!(std_fs::metadata(path).unwrap().mode() & 0o7777, 0o700);
     }
     assert!(Directory::find_private(&home.path().join("none")).unwrap().is_none());
-    let missing = directory.private("none", false).unwrap_err();
+    let missing = directory.private_subdirectory("none", false).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     assert_eq!(
-        directory.make_private("three").unwrap_err().kind(),
+        directory.create_private_subdirectory("three").unwrap_err().kind(),
         io::ErrorKind::AlreadyExists
     );
 }
 
 #[test]
-fn a_directory_that_others_can_change_is_refused_with_its_mode() {
+fn directory_that_others_can_change_is_refused_with_its_mode() {
     let home = TempDir::new().unwrap();
     let directory = Directory::open(home.path()).unwrap();
     let path = home.path().join("state");
@@ -51,11 +53,11 @@ fn a_directory_that_others_can_change_is_refused_with_its_mode() {
         set_mode(&path, mode);
         let expected = Untrusted::Writable { owner, mode };
         assert_eq!(refusal(Directory::open_private(&path)), expected);
-        assert_eq!(refusal(directory.private("state", true)), expected);
+        assert_eq!(refusal(directory.private_subdirectory("state", true)), expected);
     }
     set_mode(&path, 0o755);
     Directory::open_private(&path).unwrap();
-    if give_away(&path) {
+    if chown_to_nobody(&path) {
         let refusal = refusal(Directory::open_private(&path));
         assert_eq!(
             refusal.to_string(),
@@ -73,7 +75,11 @@ fn symlinks_in_a_directory_are_not_followed() {
     for target in ["real", "file", "none"] {
         let link = home.path().join("link");
         symlink(target, &link).unwrap();
-        assert_eq!(refusal(directory.private("link", true)), Untrusted::Symlink, "{target}");
+        assert_eq!(
+            refusal(directory.private_subdirectory("link", true)),
+            Untrusted::Symlink,
+            "{target}"
+        );
         for access in [Access::Read, Access::Create] {
             assert_eq!(refusal(directory.open_file("link", access)), Untrusted::Symlink);
         }
@@ -88,7 +94,7 @@ fn symlinks_in_a_directory_are_not_followed() {
 }
 
 #[test]
-fn symlinks_of_this_user_lead_to_a_directory() {
+fn symlinks_of_this_user_are_followed_on_the_way_to_a_directory() {
     let home = TempDir::new().unwrap();
     std_fs::create_dir_all(home.path().join("a/b")).unwrap();
     symlink("a/../a", home.path().join("relative")).unwrap();
@@ -120,12 +126,12 @@ fn symlinks_of_this_user_lead_to_a_directory() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_symlink_of_another_user_is_not_followed() {
+fn symlink_of_another_user_is_not_followed() {
     let home = TempDir::new().unwrap();
     std_fs::create_dir(home.path().join("real")).unwrap();
     let link = home.path().join("link");
     symlink("real", &link).unwrap();
-    if !give_away(&link) {
+    if !chown_to_nobody(&link) {
         return;
     }
     for path in [&link, &link.join("new")] {
@@ -157,7 +163,7 @@ fn files_of_others_fifos_and_directories_are_refused() {
         assert!(matches!(refusal, Untrusted::Writable { mode: 0o664, .. }), "{refusal}");
     }
     set_mode(&path, 0o600);
-    if give_away(&path) {
+    if chown_to_nobody(&path) {
         for access in both {
             let refusal = refusal(directory.open_file("file", access));
             assert!(matches!(refusal, Untrusted::Owner { owner: NOBODY, .. }), "{refusal}");
@@ -186,17 +192,17 @@ fn files_of_others_fifos_and_directories_are_refused() {
 }
 
 #[test]
-fn any_regular_file_is_read_where_its_owner_does_not_matter() {
+fn read_any_owner_accepts_every_regular_file() {
     let home = TempDir::new().unwrap();
     let directory = Directory::open(home.path()).unwrap();
     let path = home.path().join("file");
     std_fs::write(&path, "").unwrap();
     set_mode(&path, 0o666);
-    give_away(&path);
-    directory.open_file("file", Access::ReadAny).unwrap();
+    chown_to_nobody(&path);
+    directory.open_file("file", Access::ReadAnyOwner).unwrap();
     symlink("file", home.path().join("link")).unwrap();
     assert_eq!(
-        refusal(directory.open_file("link", Access::ReadAny)),
+        refusal(directory.open_file("link", Access::ReadAnyOwner)),
         Untrusted::Symlink
     );
     let missing = directory.open_file("none", Access::Write).unwrap_err();
@@ -204,7 +210,7 @@ fn any_regular_file_is_read_where_its_owner_does_not_matter() {
 }
 
 #[test]
-fn a_file_is_found_through_symlinks_of_this_user() {
+fn containing_directory_of_a_file_behind_symlinks_of_this_user() {
     let home = TempDir::new().unwrap();
     std_fs::create_dir(home.path().join("real")).unwrap();
     std_fs::write(home.path().join("real/file"), "").unwrap();
@@ -217,45 +223,45 @@ fn a_file_is_found_through_symlinks_of_this_user() {
         ("real/missing", "missing"),
         ("link", "file"),
         ("chain", "file"),
-        // If nothing is there, a system without descriptors of symlinks stays with the link.
+        // Other systems resolve a symlink with canonicalize, which fails without a target.
         #[cfg(target_os = "linux")]
         ("dangling", "missing"),
     ] {
-        let (directory, name) = Directory::of_file(&home.path().join(path), false).unwrap();
+        let (directory, name) = Directory::containing(&home.path().join(path), false).unwrap();
         assert_eq!(std_fs::canonicalize(directory.path()).unwrap(), real, "{path}");
         assert_eq!(name, expected);
     }
-    let missing = Directory::of_file(&home.path().join("new/file"), false).unwrap_err();
+    let missing = Directory::containing(&home.path().join("new/file"), false).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    let (directory, _) = Directory::of_file(&home.path().join("new/file"), true).unwrap();
+    let (directory, _) = Directory::containing(&home.path().join("new/file"), true).unwrap();
     assert_eq!(directory.names().unwrap(), Vec::<OsString>::new());
     assert_eq!(
         std_fs::metadata(home.path().join("new")).unwrap().mode() & 0o7777,
         0o700
     );
     for path in ["/", ".."] {
-        Directory::of_file(Path::new(path), false).unwrap_err();
+        Directory::containing(Path::new(path), false).unwrap_err();
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_is_not_found_through_a_symlink_of_another_user() {
+fn containing_directory_of_a_file_behind_another_users_symlink_is_refused() {
     let home = TempDir::new().unwrap();
     let (file, link) = (home.path().join("file"), home.path().join("link"));
     std_fs::write(&file, "").unwrap();
     symlink(&file, &link).unwrap();
-    if give_away(&link) {
+    if chown_to_nobody(&link) {
         let owner = NOBODY;
         assert_eq!(
-            refusal(Directory::of_file(&link, true)),
+            refusal(Directory::containing(&link, true)),
             Untrusted::Link { link, owner }
         );
     }
 }
 
 #[test]
-fn a_directory_stays_the_same_when_its_path_changes() {
+fn directory_stays_the_same_when_its_path_changes() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("directory");
     std_fs::create_dir(&path).unwrap();
@@ -265,7 +271,7 @@ fn a_directory_stays_the_same_when_its_path_changes() {
     let file = directory.create_new("file", 0o600).unwrap();
     assert!(home.path().join("moved/file").exists());
     assert_eq!(std_fs::read_dir(&path).unwrap().count(), 0);
-    assert!(directory.is("file", Identity::of(&file).unwrap()).unwrap());
+    assert!(directory.entry_is("file", Identity::of(&file).unwrap()).unwrap());
     directory
         .rename("file", &Directory::open(&path).unwrap(), "other")
         .unwrap();
@@ -274,12 +280,12 @@ fn a_directory_stays_the_same_when_its_path_changes() {
 }
 
 #[test]
-fn a_name_is_not_a_path() {
+fn paths_are_refused_as_names() {
     let home = TempDir::new().unwrap();
     let directory = Directory::open(home.path()).unwrap();
     for name in ["", ".", "..", "a/b", "/"] {
         directory.create_new(name, 0o600).unwrap_err();
-        directory.make_private(name).unwrap_err();
+        directory.create_private_subdirectory(name).unwrap_err();
         directory.remove_directory(name).unwrap_err();
     }
 }
