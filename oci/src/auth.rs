@@ -3,7 +3,7 @@
 //! Credential helpers that a file names are never executed: [`CredentialHelper`] only lets an error name the
 //! helper that may hold the credentials.
 //!
-//! This module looks credentials up, [`entry`] reads one entry of a file, and [`file`](self::file)
+//! This module looks credentials up, [`entry`] parses one entry of a file, and `auth/file.rs`
 //! changes a file for logins and logouts. To add a kind of credentials, extend [`AuthMethod`] and
 //! [`Credentials`] here, `Entry` in `auth/entry.rs`, the answer to the challenge in
 //! `registry/token.rs`, and the secrets that are hidden in `registry/secrets.rs`.

@@ -368,7 +368,7 @@ fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()>
     for _ in 1..REPLACE_ATTEMPTS {
         match directory.rename(hidden, directory, name) {
             Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => {
-                thread::sleep(RETRY_PAUSE)
+                thread::sleep(RETRY_PAUSE);
             }
             result => return result,
         }

@@ -58,7 +58,7 @@ impl Default for Timeouts {
 pub(super) struct ClientOptions {
     pub(super) timeouts: Timeouts,
     pub(super) proxies: Proxies,
-    pub(super) is_plain: bool,
+    pub(super) plain_http: bool,
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) accept_any_certificate: bool,
 }
@@ -70,7 +70,7 @@ impl ClientOptions {
         let tls = if self.accept_any_certificate {
             Ok(unverified_config())
         } else {
-            client_config(&self.certificates, self.is_plain)
+            client_config(&self.certificates, self.plain_http)
         };
         ClientBuilder::new()
             .tls_backend_preconfigured(tls.map_err(|error| RegistryError::Setup(error.into()))?)
@@ -161,7 +161,7 @@ mod tests {
             let options = ClientOptions {
                 timeouts: Timeouts::default(),
                 proxies: Proxies::default(),
-                is_plain: true,
+                plain_http: true,
                 certificates: Vec::new(),
                 accept_any_certificate,
             };

@@ -48,7 +48,7 @@ pub(crate) struct Download {
     phase: Mutex<Phase>,
     changed: Condvar,
     /// Set once the blob is no longer wanted.
-    is_cancelled: AtomicBool,
+    cancelled: AtomicBool,
     progress: Option<LayerReporter>,
 }
 
@@ -80,7 +80,7 @@ impl Download {
             blob,
             phase: Mutex::new(Phase::Waiting),
             changed: Condvar::new(),
-            is_cancelled: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
             progress,
         });
         (Arc::clone(&download), DownloadTask(download))
@@ -94,14 +94,14 @@ impl Download {
     /// Ends the waits of all readers with an error.
     pub(crate) fn cancel(&self) {
         let _phase = self.lock();
-        self.is_cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
     /// Waits for the first bytes, and opens the blob for reading.
     pub(crate) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Downloading(0)));
-        if self.is_cancelled.load(Ordering::Relaxed) {
+        if self.cancelled.load(Ordering::Relaxed) {
             return Err(Cancelled.into());
         }
         let BlobRef { digest, size } = &self.blob;
@@ -151,7 +151,7 @@ impl Download {
     fn wait_while(&self, waiting: impl Fn(&Phase) -> bool) -> MutexGuard<'_, Phase> {
         self.changed
             .wait_while(self.lock(), |phase| {
-                waiting(phase) && !self.is_cancelled.load(Ordering::Relaxed)
+                waiting(phase) && !self.cancelled.load(Ordering::Relaxed)
             })
             .unwrap_or_else(PoisonError::into_inner)
     }

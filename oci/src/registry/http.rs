@@ -92,7 +92,7 @@ impl Http {
         let client = ClientOptions {
             timeouts,
             proxies,
-            is_plain,
+            plain_http: is_plain,
             certificates,
             accept_any_certificate: options.accept_any_certificate,
         };

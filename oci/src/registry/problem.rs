@@ -31,7 +31,7 @@ const MESSAGE_KEYS: [&str; 8] = [
 pub(super) struct ErrorPage {
     /// Beginning of the body.
     pub(super) body: Vec<u8>,
-    is_plain_text: bool,
+    plain_text: bool,
 }
 
 impl ErrorPage {
@@ -39,7 +39,7 @@ impl ErrorPage {
     pub(super) async fn read(mut response: Response) -> Self {
         let media_type = response.headers().get(CONTENT_TYPE);
         let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let is_plain_text = media_type.to_ascii_lowercase().starts_with("text/plain");
+        let plain_text = media_type.to_ascii_lowercase().starts_with("text/plain");
         let mut body = Vec::new();
         while body.len() < MAX_PAGE_LEN
             && let Ok(Some(bytes)) = response.chunk().await
@@ -47,13 +47,13 @@ impl ErrorPage {
             body.extend_from_slice(&bytes);
         }
         body.truncate(MAX_PAGE_LEN);
-        Self { body, is_plain_text }
+        Self { body, plain_text }
     }
 
     /// Returns the message of the page: one in JSON, the title of a web page, or the first line of
     /// a text. Empty without a message.
     pub(super) fn message(&self) -> String {
-        message(&self.body, self.is_plain_text)
+        message(&self.body, self.plain_text)
     }
 
     /// Returns whether the page contains a text.
@@ -63,7 +63,7 @@ impl ErrorPage {
 }
 
 /// Returns the message in the body of an error response.
-pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
+pub(super) fn message(body: &[u8], plain_text: bool) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     if let Ok(json) = serde_json::from_str::<Value>(text) {
@@ -72,7 +72,7 @@ pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
     match web_page(body) {
         Some(title) if title.is_empty() => "a web page without a title".to_owned(),
         Some(title) => format!("a web page with the title \"{title}\""),
-        None if is_plain_text => text.lines().next().unwrap_or_default().trim().to_owned(),
+        None if plain_text => text.lines().next().unwrap_or_default().trim().to_owned(),
         None => String::new(),
     }
 }

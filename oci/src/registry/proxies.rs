@@ -53,10 +53,7 @@ const SOCKS_PREFIX: &str = "SOCKS error: ";
 const SOCKS_UNCONNECTED: &str = "failed to create underlying connection";
 
 /// Texts of hyper-util after [`SOCKS_PREFIX`] if the connection to the proxy breaks.
-const SOCKS_BROKEN: [&str; 2] = [
-    "io error during SOCKS_PREFIX handshake",
-    "failed parsing server response",
-];
+const SOCKS_BROKEN: [&str; 2] = ["io error during SOCKS handshake", "failed parsing server response"];
 
 /// Texts of hyper-util after [`SOCKS_PREFIX`] if the proxy refuses the credentials, or their
 /// absence.
