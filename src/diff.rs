@@ -55,10 +55,9 @@ pub struct DiffOptions {
 
 /// Compares two disk images, and passes each difference to `on_difference` as it is found.
 ///
-/// Differences come in the order of [`DiffSection`], and within the tree one directory at a time, in
-/// the order of names.
-/// Returns whether the files have the same bytes. If they do, nothing is reported; if not, at least
-/// one difference is.
+/// Differences come in the order of [`DiffSection`], and within the tree one directory at a time,
+/// in the order of names. Returns whether the files have the same bytes. If they do, nothing is
+/// reported; if not, at least one difference is.
 ///
 /// # Errors
 ///
