@@ -31,7 +31,7 @@ use ext4::{Options, Reader, Summary};
 pub use error::{FileAction, Mke2fsError};
 pub(crate) use tools::Programs;
 
-use crate::stage::{Fidelity, ExportedTree};
+use crate::stage::{ExportedTree, Fidelity};
 use error::file_error;
 use layer::cancel::Cancel;
 use oci::host::{DEFAULT_FILE_MODE, Directory};

@@ -152,7 +152,7 @@ impl<R: ReadAt> Checker<R> {
         if checked.flags.contains(InodeFlags::EXTENTS) {
             block_size << 32
         } else {
-            block_map::reach(3, self.reader.block_size()) * block_size
+            block_map::reachable_blocks(3, self.reader.block_size()) * block_size
         }
     }
 }

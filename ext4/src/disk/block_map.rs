@@ -22,7 +22,7 @@ pub(crate) const fn numbers_per_block(block_len: usize) -> usize {
 
 /// Returns how many blocks of a file a map with `levels` levels of indirect blocks reaches.
 /// `levels` is 0 to 3.
-pub(crate) fn reach(levels: u32, block_len: usize) -> u64 {
+pub(crate) fn reachable_blocks(levels: u32, block_len: usize) -> u64 {
     let per_block = numbers_per_block(block_len) as u64;
     DIRECT as u64 + (1..=levels).map(|level| per_block.pow(level)).sum::<u64>()
 }
@@ -64,8 +64,8 @@ mod tests {
 
     #[test]
     fn three_levels_of_4_kib_blocks_reach_4_tib() {
-        assert_eq!(reach(0, 4096), 12);
-        assert_eq!(reach(2, 1024), 12 + 256 + 256 * 256);
-        assert_eq!(reach(3, 4096), 12 + 1024 + (1 << 20) + (1 << 30));
+        assert_eq!(reachable_blocks(0, 4096), 12);
+        assert_eq!(reachable_blocks(2, 1024), 12 + 256 + 256 * 256);
+        assert_eq!(reachable_blocks(3, 4096), 12 + 1024 + (1 << 20) + (1 << 30));
     }
 }

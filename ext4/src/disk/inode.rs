@@ -244,7 +244,7 @@ impl Inode {
 }
 
 /// Returns an `i_block` that begins with `bytes`: the target of a short symlink, or content.
-pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK_LEN] {
+pub(crate) fn i_block_from(bytes: &[u8]) -> [u8; BLOCK_LEN] {
     let mut block = [0; BLOCK_LEN];
     block[..bytes.len()].copy_from_slice(bytes);
     block
@@ -252,7 +252,7 @@ pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK_LEN] {
 
 /// Returns the `i_block` of a device.
 pub(crate) fn device_block(device: Device) -> [u8; BLOCK_LEN] {
-    block_of(&block_map::encode(&device.encode()))
+    i_block_from(&block_map::encode(&device.encode()))
 }
 
 fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {

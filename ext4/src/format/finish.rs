@@ -44,7 +44,7 @@ use super::{Formatter, Summary};
 use crate::checksum::Seed;
 use crate::data::FileData;
 use crate::disk::hash::NameHasher;
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, i_block_from, device_block};
+use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, device_block, i_block_from};
 use crate::encode::directory::DirectoryBlocks;
 use crate::encode::entries::{DirectoryContext, DirectoryEntry};
 use crate::encode::inline;
