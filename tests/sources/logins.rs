@@ -110,7 +110,7 @@ fn image() -> (TestLayout, Value) {
 }
 
 #[test]
-fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
+fn hint_of_a_401_leads_to_a_login_and_an_image() {
     let Some(registry) = Registry::start(true) else { return };
     let (layout, _) = image();
     let pusher = registry.login();
@@ -195,7 +195,7 @@ fn with_tokens() -> (TestLayout, Server) {
 }
 
 #[test]
-fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
+fn login_at_a_token_registry_requests_no_repository_scope() {
     let (_layout, server) = with_tokens();
     let registry = server.address.to_string();
     let mut user = User::new();
@@ -216,7 +216,7 @@ fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
 }
 
 #[test]
-fn a_login_by_each_spelling_serves_the_next_build() {
+fn login_with_each_spelling_of_a_registry_serves_the_next_build() {
     let (_layout, server) = with_tokens();
     let host = server.address.to_string();
     let port = server.address.port();
@@ -268,7 +268,7 @@ fn a_login_by_each_spelling_serves_the_next_build() {
 }
 
 #[test]
-fn entries_as_other_tools_write_them() {
+fn credential_entries_of_other_tools_are_read() {
     let basic = |pair: &str| (format!("Basic {pair}"), "Basic realm=\"x\"");
     let bearer = (
         "Bearer as-it-is".to_owned(),
@@ -340,7 +340,7 @@ fn the_hint_after_a_failed_login_names_login() {
 }
 
 #[test]
-fn a_login_says_whether_anybody_was_asked() {
+fn login_reports_whether_the_password_was_checked() {
     let (_layout, asks) = with_tokens();
     let never_asks = Server::start(|request, _| Reply::status(if request.path == "/v2/" { 200 } else { 404 }));
     for (server, checked) in [(&asks, true), (&never_asks, false)] {
@@ -373,7 +373,7 @@ fn a_login_says_whether_anybody_was_asked() {
 }
 
 #[test]
-fn a_login_that_makes_no_sense_asks_nobody() {
+fn invalid_login_arguments_send_no_request() {
     let mut user = User::new();
     for (registry, password) in [
         ("team", "x"),
@@ -407,7 +407,7 @@ fn run_within_a_minute(command: &mut Command) -> Output {
 
 #[cfg(unix)]
 #[test]
-fn a_password_without_an_end() {
+fn endless_password_is_refused() {
     let user = User::new();
     let mut command = user.command(&["registry", "login", "127.0.0.1:1", "-u", USER, "--password-stdin"]);
     command.stdin(Stdio::from(fs::File::open("/dev/zero").unwrap()));
@@ -422,7 +422,7 @@ fn a_password_without_an_end() {
 
 #[cfg(unix)]
 #[test]
-fn a_fifo_or_device_in_place_of_certificates() {
+fn fifo_or_device_in_place_of_certificates_is_refused() {
     let user = User::new();
     let fifo = user.home.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -453,7 +453,7 @@ fn a_fifo_or_device_in_place_of_certificates() {
 }
 
 #[test]
-fn a_helper_is_never_executed_and_the_user_is_told() {
+fn credential_helper_is_not_executed_but_reported() {
     let (layout, image) = image();
     let is_private = |request: &Request| request.path.contains("/private/");
     let server = Server::of(&layout, &image, move |request, _| {
@@ -542,7 +542,7 @@ fn a_registry_with_tls_is_trusted_by_its_authority() {
 /// Its certificates are in files only on Linux.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_machine_without_certificates_speaks_plain_http_and_nothing_else() {
+fn machine_without_certificates_can_only_use_plain_http() {
     let (layout, image) = image();
     let server = Server::of(&layout, &image, |_, _| None);
     let reference = format!("{}/app@{}", server.address, digest(&image));
@@ -562,7 +562,7 @@ fn a_machine_without_certificates_speaks_plain_http_and_nothing_else() {
 }
 
 #[test]
-fn registries_elsewhere_are_reached_through_the_proxy() {
+fn remote_registry_is_reached_through_the_proxy() {
     let (layout, image) = image();
     let proxy = Server::of(&layout, &image, |_, _| None);
     let mut user = User::new();

@@ -43,7 +43,7 @@ fn is_missing(found: Result<Image, ImageError>, available: &str) {
 }
 
 #[test]
-fn a_config_without_a_platform_takes_the_one_that_is_asked_for() {
+fn config_without_platform_takes_the_requested_one() {
     for said in [json!({}), json!({"os": "", "architecture": ""}), json!({"os": "linux"})] {
         let layout = TestLayout::new();
         let image = image_saying(&layout, "a", &said);
@@ -124,7 +124,7 @@ fn each_listed(reference: &str) -> Vec<Image> {
 }
 
 #[test]
-fn a_listed_image_takes_its_own_manifest_and_config_alone() {
+fn resolve_listed_requests_only_that_manifest_and_config() {
     let layout = TestLayout::new();
     // Of images for the same platform, a search finds the first.
     let images = ["first", "second"].map(|name| layout.image("linux/amd64", &[&tar(name, 10)]));
@@ -155,7 +155,7 @@ fn a_listed_image_takes_its_own_manifest_and_config_alone() {
 }
 
 #[test]
-fn listed_images_of_files_are_resolved() {
+fn listed_images_of_layouts_and_archives_are_resolved() {
     let layout = TestLayout::new();
     let [arm64, s390x] = ["linux/arm64", "linux/s390x"].map(|platform| image_for(&layout, platform));
     let silent = image_saying(&layout, "silent", &json!({}));
@@ -185,7 +185,7 @@ fn listed_images_of_files_are_resolved() {
 }
 
 #[test]
-fn what_a_reference_does_not_list_is_not_resolved() {
+fn resolve_listed_refuses_an_image_that_is_not_listed() {
     let layout = TestLayout::new();
     let [amd64, arm64, riscv64] =
         ["linux/amd64", "linux/arm64", "linux/riscv64"].map(|platform| image_for(&layout, platform));
@@ -227,7 +227,7 @@ fn what_a_reference_does_not_list_is_not_resolved() {
 }
 
 #[test]
-fn a_config_without_a_platform_takes_the_one_of_its_index() {
+fn config_without_platform_takes_that_of_the_index() {
     let layout = TestLayout::new();
     let image = image_saying(&layout, "a", &json!({}));
     let listed = for_platform(image.clone(), "linux/arm/v6");
@@ -250,7 +250,7 @@ fn a_config_without_a_platform_takes_the_one_of_its_index() {
 /// If an index says of no entry what it is for, the nearest wins, and one that says nothing
 /// itself comes last.
 #[test]
-fn of_entries_without_a_platform_the_nearest_wins() {
+fn index_entries_without_platform_resolve_to_the_nearest_config() {
     let layout = TestLayout::new();
     let silent = image_saying(&layout, "a", &json!({}));
     let [x86, v2, amd64, arm64] =
@@ -279,7 +279,7 @@ fn of_entries_without_a_platform_the_nearest_wins() {
 }
 
 #[test]
-fn a_tag_that_stands_twice_is_resolved_by_platform() {
+fn duplicate_tag_is_resolved_by_platform() {
     let layout = TestLayout::new();
     let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|platform| image_for(&layout, platform));
     let other = image_for(&layout, "linux/riscv64");
@@ -318,7 +318,7 @@ fn a_tag_that_stands_twice_is_resolved_by_platform() {
 }
 
 #[test]
-fn a_tag_that_stands_twice_for_one_platform_is_ambiguous() {
+fn duplicate_tag_for_one_platform_is_ambiguous() {
     let layout = TestLayout::new();
     let images = ["1", "2"].map(|name| layout.image("linux/amd64", &[name]));
     let silent = ["3", "4"].map(|name| image_saying(&layout, name, &json!({})));
@@ -339,7 +339,7 @@ fn a_tag_that_stands_twice_for_one_platform_is_ambiguous() {
 }
 
 #[test]
-fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
+fn docker_archive_tag_may_name_several_platforms() {
     let layout = TestLayout::new();
     let layer = tar("one", 100);
     let layers = [layout.blob(LAYER, layer.as_bytes())];
@@ -397,7 +397,7 @@ fn build(reference: &str) -> (String, Value) {
 }
 
 #[test]
-fn the_second_level_of_amd64_serves_with_a_warning() {
+fn amd64_v2_image_is_used_for_amd64_with_a_warning() {
     let layout = TestLayout::new();
     let v2 = image_for(&layout, "linux/amd64/v2");
     let platform = json!({"os": "linux", "architecture": "amd64", "variant": "v2"});
@@ -416,7 +416,7 @@ fn the_second_level_of_amd64_serves_with_a_warning() {
 }
 
 #[test]
-fn a_platform_that_no_config_says_is_reported() {
+fn assumed_platform_is_reported() {
     let layout = TestLayout::new();
     let image = image_saying(&layout, "a", &json!({}));
     let platform = json!({"os": "linux", "architecture": "amd64", "variant": null});

@@ -220,7 +220,7 @@ fn nobody() -> SocketAddr {
 }
 
 #[test]
-fn a_socks_proxy_looks_up_the_registry_and_connects() {
+fn socks_proxy_resolves_the_registry_name() {
     let server = registry();
     for (scheme, password, userinfo) in [("socks5", None, ""), ("socks5h", Some(PASSWORD), USERINFO)] {
         let proxy = TestProxy::socks(server.address, password, 0);
@@ -234,7 +234,7 @@ fn a_socks_proxy_looks_up_the_registry_and_connects() {
 }
 
 #[test]
-fn a_socks_proxy_that_refuses_is_named() {
+fn refusal_of_a_socks_proxy_names_the_proxy() {
     for (password, userinfo, code, entry, reason, hint) in [
         (
             Some(PASSWORD),
@@ -263,7 +263,7 @@ fn a_socks_proxy_that_refuses_is_named() {
 }
 
 #[test]
-fn an_http_proxy_connects_and_gets_user_and_password() {
+fn http_proxy_receives_user_and_password() {
     let proxy = TestProxy::connecting(plain_server(), 0, 0);
     let error = build_fails(false, &[("HTTPS_PROXY", &proxy.url("http", USERINFO))]);
     // The registry's answer to the handshake has come all the way.
@@ -277,7 +277,7 @@ fn an_http_proxy_connects_and_gets_user_and_password() {
 }
 
 #[test]
-fn an_http_proxy_that_cannot_connect_is_asked_again() {
+fn http_proxy_503_is_retried() {
     // Once to connect, and once for its reason.
     let proxy = TestProxy::connecting(plain_server(), 2, 503);
     let error = build_fails(false, &[("HTTPS_PROXY", &proxy.url("http", ""))]);
@@ -286,7 +286,7 @@ fn an_http_proxy_that_cannot_connect_is_asked_again() {
 }
 
 #[test]
-fn an_http_proxy_that_refuses_is_named() {
+fn refusal_of_an_http_proxy_names_the_proxy() {
     for (status, userinfo, requests, reason, hint) in [
         (
             407,
@@ -313,7 +313,7 @@ fn an_http_proxy_that_refuses_is_named() {
 }
 
 #[test]
-fn a_proxy_for_plain_http_that_wants_a_password_is_named() {
+fn plain_http_proxy_that_wants_a_password_is_named() {
     let proxy = Server::start(|_, _| Reply::status(407));
     let url = format!("http://{}", proxy.address);
     let error = build_fails(true, &[("HTTP_PROXY", &url)]);
@@ -329,7 +329,7 @@ fn a_proxy_for_plain_http_that_wants_a_password_is_named() {
 }
 
 #[test]
-fn a_variable_that_names_no_proxy_is_an_error_and_not_a_straight_way() {
+fn invalid_proxy_variable_is_an_error_and_not_ignored() {
     for (value, reason) in [
         (
             format!("ftp://{USERINFO}proxy.example"),
@@ -355,7 +355,7 @@ fn a_variable_that_names_no_proxy_is_an_error_and_not_a_straight_way() {
 
 #[cfg(unix)]
 #[test]
-fn no_proxy_with_a_port_is_for_that_port() {
+fn no_proxy_entry_with_a_port_matches_only_that_port() {
     let server = registry();
     let proxy = TestProxy::socks(server.address, None, 0);
     let url = proxy.url("socks5", "");

@@ -46,7 +46,7 @@ fn elsewhere(error: ImageError, store: &Server) -> RegistryError {
 }
 
 #[test]
-fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
+fn error_of_a_blob_host_is_not_attributed_to_the_registry() {
     for status in [401, 403, 404, 410] {
         let reply: fn() -> Reply = match status {
             401 => || Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""),
@@ -84,7 +84,7 @@ fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
 
 /// As of registries that hold nothing themselves.
 #[test]
-fn what_is_not_where_all_is_asked_for_is_not_found() {
+fn not_found_at_a_host_that_serves_everything_is_not_found() {
     let other = Server::start(|_, _| Reply::status(404));
     let to = format!("http://{}", other.address);
     let server = Server::start(move |request, _| redirect(format!("{to}{}", request.path)));
@@ -98,7 +98,7 @@ fn what_is_not_where_all_is_asked_for_is_not_found() {
 
 /// Names of objects that nobody escaped.
 #[test]
-fn a_redirect_may_be_in_utf_8() {
+fn redirect_location_may_be_utf8() {
     let (layout, image) = one_image();
     let store = Server::start(|request, _| {
         let is_escaped = request.path == "/bl%C3%B6b/x?sig=%C3%A9";
@@ -117,7 +117,7 @@ fn a_redirect_may_be_in_utf_8() {
 }
 
 #[test]
-fn another_host_that_is_not_there_is_named() {
+fn unreachable_redirect_target_is_named() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |_, _| {
@@ -133,7 +133,7 @@ fn another_host_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_token_server_elsewhere_is_named() {
+fn failing_token_server_on_another_host_is_named() {
     let tokens = Server::start(|_, _| Reply::status(502));
     let (layout, image) = one_image();
     let challenge = format!("Bearer realm=\"http://{}/token\"", tokens.address);
@@ -148,7 +148,7 @@ fn a_token_server_elsewhere_is_named() {
 }
 
 #[test]
-fn redirects_that_lead_nowhere_are_not_followed() {
+fn redirect_loops_and_invalid_targets_are_errors() {
     let fail = |reply: fn(&Request) -> Reply| {
         let (layout, image) = one_image();
         let server = Server::of(&layout, &image, move |request, _| Some(reply(request)));
@@ -168,7 +168,7 @@ fn redirects_that_lead_nowhere_are_not_followed() {
 }
 
 #[test]
-fn credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere() {
+fn credentials_stay_with_the_registry_across_redirects() {
     let (layout, image) = one_image();
     let back = Server::start(|request, _| {
         let registry = request.path.trim_start_matches('/');
@@ -249,7 +249,7 @@ impl Drop for TlsServer {
 }
 
 #[test]
-fn nothing_that_begins_with_tls_goes_on_without() {
+fn redirect_from_https_to_http_is_refused() {
     if !has_tools() {
         return;
     }
@@ -271,7 +271,7 @@ fn nothing_that_begins_with_tls_goes_on_without() {
 }
 
 #[test]
-fn another_name_of_the_same_machine_is_another_host() {
+fn redirect_to_localhost_by_another_name_drops_credentials() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |request, _| {
         let port = request.headers["host"].rsplit(':').next().unwrap();
@@ -292,7 +292,7 @@ fn another_name_of_the_same_machine_is_another_host() {
 }
 
 #[test]
-fn who_speaks_plain_http_to_tls_is_told_how_to_speak() {
+fn plain_http_to_a_tls_port_has_a_hint() {
     for page in [
         "Client sent an HTTP request to an HTTPS server.\n",
         "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>",
@@ -317,7 +317,7 @@ fn who_speaks_plain_http_to_tls_is_told_how_to_speak() {
 }
 
 #[test]
-fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
+fn tls_to_a_plain_http_port_has_a_hint() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let reference = format!("{}/x", listener.local_addr().unwrap());
     thread::spawn(move || {

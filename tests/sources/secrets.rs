@@ -163,7 +163,7 @@ fn basic() -> serde_json::Value {
 }
 
 #[test]
-fn the_error_of_a_registry_that_repeats_credentials() {
+fn registry_error_that_echoes_credentials_is_redacted() {
     for form in FORMS {
         for (wants_token, path, status) in [
             (false, "/manifests/", 401),
@@ -187,7 +187,7 @@ fn the_error_of_a_registry_that_repeats_credentials() {
 }
 
 #[test]
-fn the_error_of_a_token_server_that_repeats_a_refresh_token() {
+fn token_server_error_that_echoes_a_refresh_token_is_redacted() {
     for form in FORMS {
         let (_layout, server) = registry(true, move |request| {
             (request.method == "POST").then(|| refusal(403, &echo(request, form)))
@@ -199,7 +199,7 @@ fn the_error_of_a_token_server_that_repeats_a_refresh_token() {
 }
 
 #[test]
-fn the_error_of_a_blob_store_that_repeats_a_signature() {
+fn blob_store_error_that_echoes_a_signature_is_redacted() {
     for form in FORMS {
         let store = Server::start(move |request, _| refusal(403, &echo(request, form)));
         let mut url = format!("http://{}/blob?X-Amz-Expires=60&X-Amz-Signature=", store.address);
@@ -215,7 +215,7 @@ fn the_error_of_a_blob_store_that_repeats_a_signature() {
 }
 
 #[test]
-fn headers_that_repeat_credentials() {
+fn headers_that_echo_credentials_are_redacted() {
     let location = |to: String| Reply::status(307).with("Location", to);
     let challenge = |realm: String| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\""));
     let hex = |request: &Request| echo(request, FORMS[3]).split(' ').next().unwrap().to_owned();
@@ -237,7 +237,7 @@ fn headers_that_repeat_credentials() {
 }
 
 #[test]
-fn a_login_that_is_refused_with_its_password() {
+fn login_refusal_that_echoes_the_password_is_redacted() {
     for form in FORMS {
         for wants_token in [false, true] {
             let (_layout, server) = registry(wants_token, move |request| Some(refusal(401, &echo(request, form))));
@@ -263,7 +263,7 @@ fn a_login_that_is_refused_with_its_password() {
 }
 
 #[test]
-fn user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown() {
+fn userinfo_in_a_realm_is_neither_sent_nor_shown() {
     for (realm, is_asked) in [
         ("http://someone:pa55-f00d@{host}/token", true),
         ("http://pa55-f00d@{host}/token", true),
@@ -295,7 +295,7 @@ fn user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown() {
 
 /// Servers that repeat nothing, where all goes well: a token, and a layer behind a signed URL.
 #[test]
-fn a_login_and_a_download_that_succeed() {
+fn successful_download_logs_events_without_secrets() {
     let (layout, image) = one_image();
     let blobs = layout.path().join("blobs/sha256");
     let store = Server::start(move |request, _| {
@@ -347,7 +347,7 @@ fn a_login_and_a_download_that_succeed() {
 }
 
 #[test]
-fn a_redirect_with_user_and_password_takes_neither_along() {
+fn userinfo_in_a_redirect_is_neither_sent_nor_shown() {
     let blobs = one_image();
     let path = blobs.0.path().join("blobs/sha256");
     let store = Server::start(move |request, _| match request.authorization() {
@@ -369,7 +369,7 @@ fn a_redirect_with_user_and_password_takes_neither_along() {
 
 /// Nothing listens at this port.
 #[test]
-fn the_password_of_a_proxy_that_cannot_be_reached() {
+fn proxy_password_is_not_shown_when_the_proxy_fails() {
     let directory = tempfile::tempdir().unwrap();
     let refuses = Server::start(|request, _| refusal(407, &echo(request, FORMS[0])));
     let mut builds = Vec::new();

@@ -104,7 +104,7 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 #[test]
-fn a_second_build_asks_for_nothing_and_gives_the_same_bytes() {
+fn second_build_sends_no_request_and_gives_the_same_image() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -122,7 +122,7 @@ fn a_second_build_asks_for_nothing_and_gives_the_same_bytes() {
 }
 
 #[test]
-fn what_the_disk_has_spoilt_is_downloaded_again_within_the_build() {
+fn corrupt_stored_layers_are_downloaded_again_within_the_build() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -141,7 +141,7 @@ fn what_the_disk_has_spoilt_is_downloaded_again_within_the_build() {
 }
 
 #[test]
-fn a_damaged_beginning_is_downloaded_again_within_the_build() {
+fn corrupt_partial_blob_is_downloaded_again_within_the_build() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -156,7 +156,7 @@ fn a_damaged_beginning_is_downloaded_again_within_the_build() {
 }
 
 #[test]
-fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
+fn killed_builds_leave_a_store_that_the_next_one_resumes_from() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three", "four", "five", "six"]);
     let last = digest(&layout.blob("", tar("six", 100_000).as_bytes())).to_owned();
@@ -211,7 +211,7 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
 }
 
 #[test]
-fn builds_at_once_share_what_they_download() {
+fn concurrent_builds_share_their_downloads() {
     let layout = TestLayout::new();
     let images = [
         image(&layout, &["base", "one"]),
@@ -245,7 +245,7 @@ fn builds_at_once_share_what_they_download() {
 
 /// Each removes what it is done with, while others are about to read it.
 #[test]
-fn the_cache_keeps_to_its_limit_while_builds_share_it() {
+fn cache_limit_holds_while_builds_share_the_store() {
     let layout = TestLayout::new();
     let names = ["base", "one", "two", "three"];
     let image = image(&layout, &names);
@@ -278,7 +278,7 @@ fn the_cache_keeps_to_its_limit_while_builds_share_it() {
 }
 
 #[test]
-fn the_cache_keeps_to_its_limit() {
+fn cache_limit_holds_after_each_build() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -299,7 +299,7 @@ fn the_cache_keeps_to_its_limit() {
 }
 
 #[test]
-fn the_cache_is_listed_verified_and_pruned() {
+fn cache_ls_verify_and_prune() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -328,7 +328,7 @@ fn the_cache_is_listed_verified_and_pruned() {
 }
 
 #[test]
-fn an_image_for_32_bits_serves_with_a_warning() {
+fn i386_image_is_used_for_amd64_with_a_warning() {
     let layout = TestLayout::new();
     let version = format!("@{}", digest(&layout.image("linux/386", &[&tar("one", 10)])));
     let builds = Builds::new();
@@ -342,7 +342,7 @@ fn an_image_for_32_bits_serves_with_a_warning() {
 }
 
 #[test]
-fn progress_is_one_line_a_second_and_never_in_the_result() {
+fn plain_progress_goes_to_stderr_once_a_second() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
@@ -373,7 +373,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
 }
 
 #[test]
-fn a_wait_for_a_registry_is_one_line_in_all() {
+fn pause_before_a_retry_is_reported_in_one_line() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = || {
@@ -423,7 +423,7 @@ fn compressed(layout: &TestLayout) -> (String, Vec<String>) {
 }
 
 #[test]
-fn layers_that_were_kept_unpacked_serve_builds_to_come() {
+fn cached_tars_replace_the_compressed_layers() {
     let layout = TestLayout::new();
     let (version, diff_ids) = compressed(&layout);
     let builds = Builds::new();
@@ -458,7 +458,7 @@ fn layers_that_were_kept_unpacked_serve_builds_to_come() {
 }
 
 #[test]
-fn a_layer_that_was_kept_and_is_damaged_is_unpacked_anew() {
+fn corrupt_cached_tar_is_unpacked_again() {
     let layout = TestLayout::new();
     let (version, diff_ids) = compressed(&layout);
     for spoil in [&|bytes: &mut Vec<u8>| bytes[600] ^= 1, &|bytes: &mut Vec<u8>| {
@@ -482,7 +482,7 @@ fn a_layer_that_was_kept_and_is_damaged_is_unpacked_anew() {
 }
 
 #[test]
-fn layers_are_kept_within_the_limit_of_the_cache() {
+fn cached_tars_count_against_the_cache_limit() {
     let layout = TestLayout::new();
     let (version, diff_ids) = compressed(&layout);
     let builds = Builds::new();

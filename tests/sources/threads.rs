@@ -59,7 +59,7 @@ pub(crate) fn failure(builds: &Builds, reference: &str, threads: &str) -> String
 }
 
 #[test]
-fn the_number_of_threads_changes_no_byte() {
+fn thread_count_does_not_change_the_image() {
     let layout = TestLayout::new();
     let mut tars = vec![tar("one", LEN), tar("two", LEN), tar("three", 1 << 20)];
     // Many that are small, and one that is there twice.
@@ -79,7 +79,7 @@ fn the_number_of_threads_changes_no_byte() {
 }
 
 #[test]
-fn damage_is_found_in_its_layer_whoever_reads_it() {
+fn corrupt_layer_error_is_the_same_with_any_thread_count() {
     let layout = TestLayout::new();
     let tars = ["one", "two", "three", "four"].map(|name| tar(name, 2 << 20));
     // Of the third, the compression is broken; the blob is as promised.
@@ -101,7 +101,7 @@ fn damage_is_found_in_its_layer_whoever_reads_it() {
 }
 
 #[test]
-fn the_checksum_of_every_gzip_member_counts_though_the_digests_are_right() {
+fn wrong_checksum_of_any_gzip_member_is_an_error() {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 2 << 20));
     for damaged in 0..3 {
@@ -127,7 +127,7 @@ fn the_checksum_of_every_gzip_member_counts_though_the_digests_are_right() {
 }
 
 #[test]
-fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_its_tar() {
+fn wrong_blob_digest_is_reported_before_a_tar_error() {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 2 << 20));
     let image = image(&layout, &tars, |_, tar| gzip(tar));
@@ -145,7 +145,7 @@ fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_it
 }
 
 #[test]
-fn a_build_that_fails_does_not_wait_for_the_layers_above() {
+fn failed_build_does_not_wait_for_upper_layers() {
     let layout = TestLayout::new();
     let no_tar = "x".repeat(1000);
     let tars = [no_tar, tar("two", 2 << 20)];
@@ -168,7 +168,7 @@ fn a_build_that_fails_does_not_wait_for_the_layers_above() {
 }
 
 #[test]
-fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
+fn missing_repeated_layer_reports_the_download_error() {
     let layout = TestLayout::new();
     let twice = tar("twice", 1000);
     let tars = [tar("one", 1000), twice.clone(), twice.clone(), twice.clone()];
@@ -192,7 +192,7 @@ fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
 
 /// The layers above one that is there twice leave it the pieces that it needs when its turn comes.
 #[test]
-fn a_layer_that_is_there_twice_does_not_starve() {
+fn repeated_layer_does_not_starve() {
     let layout = TestLayout::new();
     let twice = tar("twice", 1000);
     // More than is read ahead of all layers together (64 MiB).
@@ -223,7 +223,7 @@ fn a_layer_that_is_there_twice_does_not_starve() {
 }
 
 #[test]
-fn no_threads_are_no_number_of_threads() {
+fn zero_threads_are_refused() {
     let layout = TestLayout::new();
     let builds = Builds::new();
     let mut command = builds.build(&layout.reference(":latest"), "out");

@@ -46,7 +46,7 @@ fn assert_events(said: &str, events: &[&str]) {
 }
 
 #[test]
-fn a_pause_has_its_reason_and_the_attempt() {
+fn pause_before_a_retry_is_logged_with_its_reason() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, before| (before == 0).then(|| Reply::status(503)));
     let said = said(&server, &TempDir::new().unwrap());
@@ -55,7 +55,7 @@ fn a_pause_has_its_reason_and_the_attempt() {
 }
 
 #[test]
-fn a_download_that_broke_is_resumed() {
+fn resumed_download_is_logged() {
     let said = said_of_layer(|start| match start {
         None => Some(cut()),
         Some(start) => Some(Reply::Part {
@@ -75,14 +75,14 @@ fn a_download_that_broke_is_resumed() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_again() {
+fn server_that_ignores_ranges_is_logged() {
     let said = said_of_layer(|start| Some(start.map_or_else(cut, |_| Reply::body(CONTENT))));
     let event = "INFO oci::registry::http: the server knows no ranges, and sends the whole blob";
     assert_events(&said, &[event, " from=4\n"]);
 }
 
 #[test]
-fn a_server_that_refuses_ranges() {
+fn server_that_refuses_ranges_is_logged() {
     let was_refused = AtomicBool::new(false);
     let said = said_of_layer(move |start| match start {
         Some(_) => {
@@ -101,7 +101,7 @@ fn a_server_that_refuses_ranges() {
 }
 
 #[test]
-fn what_the_store_has_lacks_or_has_damaged() {
+fn state_of_a_blob_in_the_store_is_logged() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, _| None);
     let state = TempDir::new().unwrap();

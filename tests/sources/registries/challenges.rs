@@ -125,7 +125,7 @@ const BASIC: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn challenges_in_every_spelling() {
+fn challenges_in_every_spelling_are_answered() {
     let mut traits: Vec<_> = BEARER
         .iter()
         .map(|(name, challenge)| bearer(name, Pulled, &[challenge]))
@@ -151,7 +151,7 @@ fn challenges_in_every_spelling() {
 }
 
 #[test]
-fn challenges_that_nobody_can_answer() {
+fn unsupported_challenges_are_refused() {
     let unsupported = |name, words, challenges| basic(name, Refused(words), challenges);
     let realm = r#"Bearer realm="/token",service="x""#;
     check(&[
@@ -175,7 +175,7 @@ fn challenges_that_nobody_can_answer() {
 }
 
 #[test]
-fn challenges_at_the_root_alone() {
+fn challenge_only_at_v2_is_used() {
     let root = |name: &str, status: u16, is_basic: bool, has_password: bool, expected| {
         let registry = Trait::new(name, expected, move |request, _| {
             let host = &request.headers["host"];

@@ -48,7 +48,7 @@ fn index(name: &str, before: &Value, after: &Value) -> Trait {
 }
 
 #[test]
-fn media_types_that_say_nothing() {
+fn generic_media_types_are_pulled() {
     let mut traits = Vec::new();
     for media_type in [
         "application/octet-stream",
@@ -93,7 +93,7 @@ fn media_types_that_say_nothing() {
 }
 
 #[test]
-fn configs_as_they_are() {
+fn unusual_configs_are_pulled() {
     let config = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, edit, |_| {});
     check(&[
         config("no os and architecture", |config| {
@@ -122,7 +122,7 @@ fn configs_as_they_are() {
 }
 
 #[test]
-fn lists_are_no_objects() {
+fn lists_in_place_of_objects_are_refused() {
     let list = |name, edit_config: fn(&mut Value), edit_manifest: fn(&mut Value)| {
         image(name, NotAnImage(""), CONFIG, edit_config, edit_manifest)
     };
@@ -154,7 +154,7 @@ fn lists_are_no_objects() {
 }
 
 #[test]
-fn entries_for_other_platforms_may_be_anything() {
+fn invalid_entries_for_other_platforms_are_ignored() {
     let platform = json!({"os": "linux", "architecture": "s390x"});
     let zeros = format!("sha256:{}", "0".repeat(64));
     check(&[

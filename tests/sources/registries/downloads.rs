@@ -57,7 +57,7 @@ fn coded(coding: &str, body: Vec<u8>) -> Reply {
 }
 
 #[test]
-fn downloads_that_break_off() {
+fn interrupted_downloads_are_resumed_or_restarted() {
     let parts = |len: usize| {
         of_layer(
             format!("parts of {len} bytes"),
@@ -104,7 +104,7 @@ fn a_manifest_in_gzip() -> Trait {
 }
 
 #[test]
-fn codings_that_nobody_asked_for() {
+fn unrequested_content_codings() {
     let content = || CONTENT.as_bytes().to_vec();
     check(&[
         of_layer("gzip, with a length", Pulled, |_, _| {
@@ -148,7 +148,7 @@ fn codings_that_nobody_asked_for() {
 }
 
 #[test]
-fn redirects_of_every_status() {
+fn redirects_of_every_status_are_followed() {
     let redirects = [301, 302, 303, 307, 308].map(|status| {
         of_layer(format!("{status} for a layer"), Pulled, move |request, _| {
             let location = format!("/store/{}", layer_digest());
@@ -162,7 +162,7 @@ fn redirects_of_every_status() {
 }
 
 #[test]
-fn servers_that_are_busy_once() {
+fn busy_servers_are_asked_again() {
     let busy = |status: u16| {
         Trait::new(format!("{status} once"), Pulled, move |request, before| {
             let is_first = before == 0 && request.path.contains("/manifests/");

@@ -70,7 +70,7 @@ fn without_post(status: u16) -> Trait {
 
 /// Credentials that come back from another origin would be sent to where that wants.
 #[test]
-fn credentials_do_not_come_back_from_another_origin() {
+fn credentials_are_not_sent_after_a_redirect_back_from_another_origin() {
     let back = Server::start(|request, _| {
         let to = request.path.rsplit("to=").next().unwrap();
         Reply::status(307).with("Location", format!("http://{to}/token/back"))
@@ -91,7 +91,7 @@ fn credentials_do_not_come_back_from_another_origin() {
 }
 
 #[test]
-fn token_servers_of_every_kind() {
+fn token_server_variants_are_supported() {
     let elsewhere = Server::start(|request, _| match request.authorization() {
         None => good(),
         Some(_) => Reply::status(400),
@@ -145,7 +145,7 @@ fn another_realm(name: &str, is_public: bool, first_lives: bool) -> Trait {
 }
 
 #[test]
-fn tokens_that_expire_while_the_challenge_changes() {
+fn expired_token_after_a_changed_challenge() {
     check(&[
         another_realm("a token expires, another realm, the first one lives", false, true),
         another_realm("a token expires, no realm lives, a public image", true, false),
@@ -153,7 +153,7 @@ fn tokens_that_expire_while_the_challenge_changes() {
 }
 
 #[test]
-fn a_token_for_another_repository_too() {
+fn token_may_need_the_scope_of_another_repository() {
     check(&[Trait::new(
         "another repository's scope is wanted as well",
         Pulled,
@@ -176,7 +176,7 @@ fn a_token_for_another_repository_too() {
 }
 
 #[test]
-fn words_of_those_who_refuse() {
+fn refusals_include_the_message_of_the_server() {
     let refuses = |name: &str, status: u16, body: &'static str, words: &'static str| {
         Trait::new(name, Refused(words), move |_, _| {
             Some(Reply::Answer {
@@ -257,7 +257,7 @@ fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> R
 }
 
 #[test]
-fn logins_are_refused_for_the_password_only_if_the_registry_says_so() {
+fn login_blames_the_password_only_after_a_401_with_it() {
     let is_known = |request: &Request| request.authorization() == Some(&format!("Basic {PAIR}"));
     let challenge = || Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"");
     let accepted = login(move |request, _| {

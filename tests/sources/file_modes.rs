@@ -52,7 +52,7 @@ fn everything(top: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn nobody_else_enters_the_state_directory() {
+fn state_directory_is_private() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -88,7 +88,7 @@ fn nobody_else_enters_the_state_directory() {
 }
 
 #[test]
-fn nobody_else_enters_the_directory_that_a_login_makes() {
+fn login_directory_is_private() {
     let server = Server::start(|_, _| Reply::status(200));
     let home = tempfile::tempdir().unwrap();
     let mut login = Command::new(env!("CARGO_BIN_EXE_microagent"));

@@ -97,7 +97,7 @@ fn build_through_faults(run: u64, layout: &TestLayout, image: &Value, expected: 
 }
 
 #[test]
-fn whatever_happens_a_build_gives_the_same_bytes_or_says_why() {
+fn random_faults_end_in_the_same_image_or_an_error() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three"]);
     let original = Builds::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;
-use crate::sources::luck::next;
+use crate::sources::random_faults::next;
 use crate::sources::store::{Builds, succeed, tar};
 use crate::sources::threads::{THREADS, failure, gzip, image};
 use support::layout::{LAYER, TestLayout, config, digest};
@@ -70,7 +70,7 @@ fn check(layers: &[Vec<u8>]) {
 }
 
 #[test]
-fn layers_with_the_largest_window_one_after_the_other() {
+fn consecutive_layers_with_the_largest_window() {
     let largest = vec![WINDOWS[5]];
     check(&vec![largest; 6]);
 }
@@ -89,12 +89,12 @@ fn growing() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_window_that_grows_while_other_layers_are_decoded() {
+fn window_grows_while_other_layers_are_decoded() {
     check(&growing());
 }
 
 #[test]
-fn a_window_that_grows_while_other_layers_are_downloaded() {
+fn window_grows_while_other_layers_are_downloaded() {
     let layout = TestLayout::new();
     let image = windowed(&layout, &growing());
     let pinned = format!("@{}", digest(&image));
@@ -114,7 +114,7 @@ fn a_window_that_grows_while_other_layers_are_downloaded() {
 }
 
 #[test]
-fn windows_in_any_order() {
+fn random_window_sizes() {
     for seed in 0..6 {
         let mut state = seed;
         let mut random = |max: usize| {
@@ -132,7 +132,7 @@ fn windows_in_any_order() {
 /// Such an archive may hold layers compressed, though its manifest, which is made up, says the
 /// digests of their tars.
 #[test]
-fn layers_of_an_archive_of_docker_with_the_largest_window() {
+fn docker_archive_layers_with_the_largest_window() {
     let layout = TestLayout::new();
     let tars: Vec<_> = (0..5).map(|index| tar(&index.to_string(), 2 << 20)).collect();
     let layers: Vec<_> = tars.iter().map(|tar| layout.blob(LAYER, tar.as_bytes())).collect();
@@ -152,7 +152,7 @@ fn layers_of_an_archive_of_docker_with_the_largest_window() {
 }
 
 #[test]
-fn a_window_beyond_the_limit_is_not_called_damage() {
+fn window_above_the_limit_is_not_reported_as_damage() {
     let layout = TestLayout::new();
     let tars = [tar("one", 1000)];
     let image = image(&layout, &tars, |_, tar| frame(tar, 20 << 3));

@@ -213,7 +213,7 @@ const CASES: [Case; 22] = [
 ];
 
 #[test]
-fn a_faulty_stream_is_named_with_how_far_it_got() {
+fn corrupt_layer_error_names_the_fault_and_the_position() {
     for (case, blob, expected) in CASES {
         let stderr = failure_of(blob);
         assert!(stderr.contains("could not apply layer 2 of 2"), "{case}: {stderr}");
@@ -225,7 +225,7 @@ fn a_faulty_stream_is_named_with_how_far_it_got() {
 }
 
 #[test]
-fn a_dictionary_is_not_called_damage() {
+fn zstd_dictionary_is_not_reported_as_damage() {
     let stderr = failure_of(|tar| raw_frame(&[1, 10 << 3, 42], tar));
     assert!(stderr.contains("the zstd stream needs the dictionary 42"), "{stderr}");
     assert!(
@@ -235,7 +235,7 @@ fn a_dictionary_is_not_called_damage() {
 }
 
 #[test]
-fn a_truncated_archive_is_named_with_how_far_it_got() {
+fn truncated_archive_error_names_the_position() {
     let directory = tempfile::tempdir().unwrap();
     let tar = tar("one", 100_000);
     for (compress, format) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
@@ -265,7 +265,7 @@ fn a_truncated_archive_is_named_with_how_far_it_got() {
 
 /// A layer without bytes is an empty tar, as it is to containerd.
 #[test]
-fn a_blob_without_bytes_changes_nothing() {
+fn empty_layer_blob_is_an_empty_tar() {
     let layout = TestLayout::new();
     let tars = [tar("one", 1000), String::new()];
     let image = image(&layout, &tars, |_, tar| tar.to_vec());
@@ -277,7 +277,7 @@ fn a_blob_without_bytes_changes_nothing() {
 }
 
 #[test]
-fn the_tar_of_a_layer_is_verified_while_it_is_read() {
+fn layer_tar_is_verified_during_the_read() {
     let layout = TestLayout::new();
     let tars = ["one", "two", "three"].map(|name| tar(name, 100_000));
     let image = image(&layout, &tars, in_turn);

@@ -191,7 +191,7 @@ fn plant(trap: &str, path: &Path, victim: &Path) -> bool {
 }
 
 #[test]
-fn a_state_directory_that_others_can_change_is_refused_with_its_owner_and_mode() {
+fn state_directory_that_others_can_change_is_refused_with_its_owner_and_mode() {
     for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
         for mode in [0o770, 0o702, 0o1777] {
             let host = Host::new();
@@ -216,7 +216,7 @@ fn a_state_directory_that_others_can_change_is_refused_with_its_owner_and_mode()
 }
 
 #[test]
-fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
+fn state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
     for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
         let host = Host::new();
         let path = host.state(name);
@@ -246,7 +246,7 @@ fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
 }
 
 #[test]
-fn a_state_directory_is_refused_before_the_registry_is_asked_or_a_layer_read() {
+fn state_directory_is_refused_before_any_request_or_read() {
     let host = Host::new();
     set_mode(&host.state(""), 0o777);
     let layout = format!("oci:{}", host.path("missing").display());
@@ -279,7 +279,7 @@ fn a_state_directory_behind_a_symlink_of_another_user_is_refused() {
 }
 
 #[test]
-fn whatever_is_planted_in_the_store_is_neither_followed_nor_waited_for() {
+fn special_files_in_the_store_are_not_followed_and_do_not_block() {
     let host = Host::new();
     let blobs = host.state("blobs/sha256");
     let blob = blobs.join(&host.layer);
@@ -307,7 +307,7 @@ fn whatever_is_planted_in_the_store_is_neither_followed_nor_waited_for() {
 
 /// Only root can own them, and make them in the first place.
 #[test]
-fn files_of_others_in_the_store_are_refused() {
+fn store_files_of_another_user_are_refused() {
     let host = Host::new();
     let blobs = host.state("blobs/sha256");
     let blob = blobs.join(&host.layer);
@@ -374,7 +374,7 @@ fn plant_everything(host: &Host) -> PathBuf {
 }
 
 #[test]
-fn one_odd_entry_stops_neither_prune_nor_verify_nor_the_end_of_a_build() {
+fn unremovable_store_entry_does_not_stop_prune_verify_or_build() {
     for command in ["prune", "verify", "build"] {
         let host = Host::new();
         let full = plant_everything(&host);
@@ -405,7 +405,7 @@ fn one_odd_entry_stops_neither_prune_nor_verify_nor_the_end_of_a_build() {
 }
 
 #[test]
-fn odd_entries_are_listed_as_problems_and_in_json() {
+fn cache_ls_lists_unusable_entries_as_problems() {
     let host = Host::new();
     let full = plant_everything(&host);
     let list = succeed(&mut host.cache(&["--text", "cache", "ls"]));
@@ -456,7 +456,7 @@ fn odd_entries_are_listed_as_problems_and_in_json() {
 }
 
 #[test]
-fn a_lock_that_another_build_holds_is_waited_for_with_a_word() {
+fn wait_for_the_lock_of_another_build_is_noted() {
     let host = Host::new();
     let path = host.state("blobs/locks").join(&host.layer[..3]);
     let lock = fs::File::create(&path).unwrap();
@@ -539,7 +539,7 @@ impl Home {
 const NOT_FOUND: &str = "check the repository";
 
 #[test]
-fn credentials_that_another_user_could_have_planted_are_refused() {
+fn credentials_that_others_could_have_planted_are_refused() {
     let home = Home::new();
     fs::create_dir(home.path(".microagent")).unwrap();
     for (name, is_named) in [("auth.json", true), (".microagent/auth.json", false)] {
@@ -595,7 +595,7 @@ fn credentials_that_another_user_could_have_planted_are_refused() {
 /// As Kubernetes mounts a secret: a directory that all can write to, with links to the file's
 /// version.
 #[test]
-fn a_mounted_secret_is_read() {
+fn kubernetes_secret_mount_is_read() {
     let home = Home::new();
     let mount = home.path("mount");
     fs::create_dir_all(mount.join("..2024_01_01")).unwrap();
@@ -608,7 +608,7 @@ fn a_mounted_secret_is_read() {
 }
 
 #[test]
-fn a_credentials_file_without_end_is_refused() {
+fn oversized_credentials_file_is_refused() {
     let home = Home::new();
     fs::write(home.path("auth.json"), " ".repeat((1 << 20) + 1)).unwrap();
     let said = home.build(Some("auth.json"));
@@ -618,7 +618,7 @@ fn a_credentials_file_without_end_is_refused() {
 }
 
 #[test]
-fn what_is_planted_for_credentials_or_their_lock_is_not_changed() {
+fn special_files_in_place_of_credentials_or_their_lock_are_not_changed() {
     let home = Home::new();
     for name in ["auth.json", "auth.json.lock"] {
         for trap in TRAPS {
@@ -683,7 +683,7 @@ fn credentials_of_another_user_are_not_changed() {
 
 /// Waiting is for people: they hear why, and can stop it.
 #[test]
-fn a_login_waits_for_another_with_a_word_and_hears_an_interruption() {
+fn login_notes_that_it_waits_for_a_lock_and_can_be_interrupted() {
     let home = Home::new();
     let server = Server::start(|_, _| Reply::status(200));
     let path = home.path("auth.json.lock");
