@@ -42,7 +42,8 @@ fn build_and_compare(cpu: &str) -> Option<PathBuf> {
     let output = run(Command::new(env!("CARGO")).args(build).arg(&target));
     let stderr = String::from_utf8_lossy(&output.stderr);
     let compiler = String::from_utf8(run(Command::new("rustc").arg("--version")).stdout).expect("a version is text");
-    let pinned = fs::read_to_string(repository.join("guest/init/rust-toolchain.toml")).expect("the file is in the repository");
+    let pinned =
+        fs::read_to_string(repository.join("guest/init/rust-toolchain.toml")).expect("the file is in the repository");
     let is_pinned = compiler
         .split_whitespace()
         .nth(1)

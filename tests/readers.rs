@@ -121,7 +121,10 @@ fn disk_image_reads_the_same_from_every_source() {
     assert_eq!(expected.2, expected.3);
     assert_eq!(read_all(&DiskImage::new(&image).unwrap()), expected);
     assert_eq!(read_all(&DiskImage::new(FilePart::of(&image)).unwrap()), expected);
-    assert_eq!(read_all(&DiskImage::new(remote_disk(&image, usize::MAX)).unwrap()), expected);
+    assert_eq!(
+        read_all(&DiskImage::new(remote_disk(&image, usize::MAX)).unwrap()),
+        expected
+    );
     let disk = DiskImage::new(image).unwrap();
     assert_eq!(read_all(&disk), expected);
     assert_eq!(disk.summary().unwrap().path, None);

@@ -106,7 +106,9 @@ fn first_command_of_the_readme_builds_the_sample() {
         .lines()
         .find(|line| line.starts_with("cargo run "))
         .expect("the README has a cargo command");
-    let (_, arguments) = line.split_once(" -- ").expect("the command passes arguments to the program");
+    let (_, arguments) = line
+        .split_once(" -- ")
+        .expect("the command passes arguments to the program");
     let made = tempfile::tempdir().expect("the temporary directory is writable");
     let output = Command::new(env!("CARGO_BIN_EXE_microagent"))
         .args(

@@ -45,7 +45,11 @@ fn mke2fs_does_not_write_to_swapped_files() {
             let output = context.build(delayed, &["--mke2fs", mke2fs], |context| context.swap(attack));
             context.assert_harmless(&format!("{name} after {delayed}"), &output);
             if output.status.success() {
-                let checked = Command::new("e2fsck").arg("-fn").arg(context.output()).output().unwrap();
+                let checked = Command::new("e2fsck")
+                    .arg("-fn")
+                    .arg(context.output())
+                    .output()
+                    .unwrap();
                 assert!(checked.status.success(), "{name} after {delayed}: {checked:?}");
             }
         }

@@ -354,7 +354,10 @@ fn invalid_index_entry_fails_only_if_it_is_selected() {
         let mut silent = layout.image("windows/amd64", &["silent"]);
         silent["platform"] = names;
         let index = layout.index(&[silent, good.clone()]);
-        assert_eq!(assert_pulled(&layout, &index, "names").digest.to_string(), digest(&image));
+        assert_eq!(
+            assert_pulled(&layout, &index, "names").digest.to_string(),
+            digest(&image)
+        );
     }
 }
 

@@ -91,7 +91,11 @@ fn broken_download_is_resumed() {
         .step_by(4)
         .map(|at| Some(at).filter(|at| *at > 0))
         .collect();
-    assert_eq!(range_starts(&server), expected, "there are more than five attempts, as each makes progress");
+    assert_eq!(
+        range_starts(&server),
+        expected,
+        "there are more than five attempts, as each makes progress"
+    );
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 

@@ -68,7 +68,10 @@ fn docker_media_types_are_accepted() {
     let image = layout.document("application/vnd.docker.distribution.manifest.v2+json", &manifest);
     let list = json!({"schemaVersion": 2, "manifests": [for_platform(image.clone(), "linux/amd64")]});
     let list = layout.document("application/vnd.docker.distribution.manifest.list.v2+json", &list);
-    assert_eq!(resolve_entries(&layout, &[list]).unwrap().digest.to_string(), digest(&image));
+    assert_eq!(
+        resolve_entries(&layout, &[list]).unwrap().digest.to_string(),
+        digest(&image)
+    );
 }
 
 #[test]
@@ -125,7 +128,10 @@ fn attestations_are_not_images() {
         image.clone(),
     ];
     let index = layout.index(&entries);
-    assert_eq!(resolve_entries(&layout, &[index]).unwrap().digest.to_string(), digest(&image));
+    assert_eq!(
+        resolve_entries(&layout, &[index]).unwrap().digest.to_string(),
+        digest(&image)
+    );
 
     let only_attestations = layout.index(&entries[..2]);
     let refused = resolve_entries(&layout, &[only_attestations]).unwrap_err();

@@ -1,4 +1,5 @@
-//! From `401` to an image; and registries that are reached by TLS, by a proxy, or in plain HTTP.
+//! Logins: from a `401` to an image, credentials of other tools, and connections over TLS, through
+//! a proxy, or over plain HTTP.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,9 +23,10 @@ use support::wait::eventually;
 /// [`USER`] and [`PASSWORD`] in base64.
 const PAIR: &str = "c29tZW9uZTpwYXNzOndvcmQtZjAwZA==";
 
-/// A user with a home directory, who remembers all that was ever printed.
+/// A user with a home directory.
 struct User {
     home: TempDir,
+    /// Everything that the user's commands printed.
     printed: String,
 }
 
@@ -54,6 +56,7 @@ impl User {
         command
     }
 
+    /// Returns the command of a build.
     fn build(&self, reference: &str, more: &[&str]) -> Command {
         let out = self.home.path().join("out.ext4");
         let mut command = self.command(&[
@@ -82,7 +85,7 @@ impl User {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // Who refuses the arguments does not wait for input.
+        // A command that refuses its arguments may end before it reads.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         self.printed += &String::from_utf8_lossy(&output.stdout);
@@ -100,7 +103,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A layout with an image of one empty layer, tagged `latest`.
+/// Creates a layout with an image of one empty layer, tagged `latest`.
 fn image() -> (TestLayout, Value) {
     let layout = TestLayout::new();
     let tar = "\0".repeat(1024);
@@ -169,7 +172,7 @@ fn hint_of_a_401_leads_to_a_login_and_an_image() {
     }
 }
 
-/// A registry with a token server, which lets in who has [`PAIR`].
+/// Starts a registry with a token server, which accepts [`PAIR`].
 fn with_tokens() -> (TestLayout, Server) {
     let (layout, image) = image();
     let server = Server::of(&layout, &image, |request: &Request, _| {
@@ -281,7 +284,7 @@ fn credential_entries_of_other_tools_are_read() {
         (json!({"auth": "dTrk_w"}), basic("dTrk/w==")),
         (json!({"username": USER, "password": PASSWORD}), basic(PAIR)),
         (json!({"auth": PAIR, "username": "x", "password": "y"}), basic(PAIR)),
-        // Without a token server, the pair beside an identity token serves.
+        // Without a token server, the pair is used, and not the identity token.
         (json!({"auth": PAIR, "identitytoken": "t"}), basic(PAIR)),
         (json!({"registrytoken": "as-it-is"}), bearer),
     ] {
@@ -307,7 +310,7 @@ fn the_hint_after_a_failed_login_names_login() {
     thread::spawn(move || {
         for stream in speaks_no_tls.incoming() {
             let mut stream = stream.unwrap();
-            // Bytes left unread could reset the connection before the answer is read.
+            // Unread data could reset the connection before the client reads the reply.
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
@@ -368,7 +371,7 @@ fn login_reports_whether_the_password_was_checked() {
     let mut requests = never_asks.requests().into_iter();
     assert!(
         requests.all(|request| request.authorization().is_none()),
-        "what nobody asks for is not sent"
+        "credentials that are not asked for are not sent"
     );
 }
 
@@ -393,7 +396,7 @@ fn invalid_login_arguments_send_no_request() {
     assert!(!user.auth_file().exists());
 }
 
-/// Runs a command that must not wait for ever.
+/// Runs a command, and panics if it takes longer than a minute.
 #[cfg(unix)]
 fn run_within_a_minute(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -539,7 +542,7 @@ fn a_registry_with_tls_is_trusted_by_its_authority() {
     fails((login.status.code(), text(&login.stderr)), &hint);
 }
 
-/// Its certificates are in files only on Linux.
+/// Only on Linux are the system's certificates in files.
 #[cfg(target_os = "linux")]
 #[test]
 fn machine_without_certificates_can_only_use_plain_http() {

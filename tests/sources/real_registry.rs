@@ -1,4 +1,4 @@
-//! The same images from a layout and from a real registry.
+//! Docker's registry: images that skopeo pushes from a layout are pulled as the layout has them.
 
 use layer::failure::Failure as _;
 use oci::{ImageError, RegistryError};
@@ -8,7 +8,7 @@ use crate::sources::{State, chain, linux, read, resolve};
 use support::layout::{TestLayout, digest, for_platform, named};
 use support::registry::{Registry, skopeo};
 
-/// A layout with an index for two platforms, tagged `latest`.
+/// Creates a layout with an index for two platforms, tagged `latest`.
 fn two_platforms() -> TestLayout {
     let layout = TestLayout::new();
     let image = |platform: &str| for_platform(layout.image(platform, &["shared", platform]), platform);

@@ -1,4 +1,5 @@
-//! Registries that leave their blobs, or their tokens, to other hosts: who is to blame, and who gets credentials.
+//! Registries that redirect to other hosts, or name a token server on another host: which host an
+//! error names, and which hosts receive credentials.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,8 +22,9 @@ fn redirect(to: impl Into<String>) -> Reply {
     Reply::status(307).with("Location", to)
 }
 
-/// What pulling ends in when the layer is at a host that gives this; and that host.
-fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
+/// Pulls a layer that is redirected to another host, which sends this reply. Returns the error, and
+/// the other host.
+fn pull_from_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
     let store = Server::start(move |_, _| reply());
     let (layout, image) = one_image();
     let elsewhere = format!("http://{}/signed?secret=f00d", store.address);
@@ -32,13 +34,14 @@ fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
     });
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
     let said = format!("{} {error:?}", chain(&error));
-    assert!(!said.contains("f00d"), "a signature is shown: {said}");
+    assert!(!said.contains("f00d"), "the signature is shown: {said}");
     let refers = format!("{} refers to {}: ", server.address, store.address);
     assert!(chain(&error).contains(&refers), "{}", chain(&error));
     (error, store)
 }
 
-fn elsewhere(error: ImageError, store: &Server) -> RegistryError {
+/// Returns the error that names the other host as its cause.
+fn error_of_host(error: ImageError, store: &Server) -> RegistryError {
     match registry_error(error) {
         RegistryError::OtherHost { host, source, .. } if host == store.address.to_string() => *source,
         other => panic!("{other:?}"),
@@ -54,35 +57,35 @@ fn error_of_a_blob_host_is_not_attributed_to_the_registry() {
             404 => || Reply::status(404),
             _ => || Reply::status(410),
         };
-        let (error, store) = at_another_host(reply);
+        let (error, store) = pull_from_another_host(reply);
         assert!(error.hint().is_none(), "{:?}", error.hint());
-        let error = elsewhere(error, &store);
+        let error = error_of_host(error, &store);
         assert!(
             matches!(error, RegistryError::UnexpectedStatus { status: found, .. } if found == status),
             "{error:?}"
         );
         assert_eq!(store.requests().len(), 1);
     }
-    let (error, store) = at_another_host(|| Reply::status(503));
-    assert_eq!(store.requests().len(), 5, "it may pass, and is tried again");
+    let (error, store) = pull_from_another_host(|| Reply::status(503));
+    assert_eq!(store.requests().len(), 5, "503 is retried");
     assert!(matches!(
-        elsewhere(error, &store),
+        error_of_host(error, &store),
         RegistryError::Server { status: 503, .. }
     ));
-    let (error, store) = at_another_host(|| Reply::status(429).with("Retry-After", "120"));
-    let error = elsewhere(error, &store);
+    let (error, store) = pull_from_another_host(|| Reply::status(429).with("Retry-After", "120"));
+    let error = error_of_host(error, &store);
     assert!(
         error.retry_after().is_some_and(|wait| wait.as_secs() == 120),
         "{error:?}"
     );
-    let (error, store) = at_another_host(|| Reply::Cut {
+    let (error, store) = pull_from_another_host(|| Reply::Cut {
         announced: CONTENT.len(),
         body: b"what".to_vec(),
     });
-    assert!(matches!(elsewhere(error, &store), RegistryError::Broken { .. }));
+    assert!(matches!(error_of_host(error, &store), RegistryError::Broken { .. }));
 }
 
-/// As of registries that hold nothing themselves.
+/// Some registries redirect every request.
 #[test]
 fn not_found_at_a_host_that_serves_everything_is_not_found() {
     let other = Server::start(|_, _| Reply::status(404));
@@ -93,10 +96,10 @@ fn not_found_at_a_host_that_serves_everything_is_not_found() {
     assert!(chain(&error).ends_with(&not_there), "{}", chain(&error));
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.hint().is_some());
-    assert!(matches!(elsewhere(error, &other), RegistryError::NotFound { .. }));
+    assert!(matches!(error_of_host(error, &other), RegistryError::NotFound { .. }));
 }
 
-/// Names of objects that nobody escaped.
+/// Some servers do not percent-encode the names of objects.
 #[test]
 fn redirect_location_may_be_utf8() {
     let (layout, image) = one_image();
@@ -142,7 +145,7 @@ fn failing_token_server_on_another_host_is_named() {
     });
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
     assert!(matches!(
-        elsewhere(error, &tokens),
+        error_of_host(error, &tokens),
         RegistryError::Server { status: 502, .. }
     ));
 }
@@ -180,7 +183,7 @@ fn credentials_stay_with_the_registry_across_redirects() {
         _ if request.authorization().is_none() => {
             Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
         }
-        // Within the registry they go along.
+        // A redirect within the registry keeps the credentials.
         path if path.ends_with(&layer_digest()) => Some(redirect("/moved")),
         "/moved" => {
             assert!(request.authorization().is_some());
@@ -200,7 +203,8 @@ fn credentials_stay_with_the_registry_across_redirects() {
     assert!(back.requests().iter().all(|request| request.authorization().is_none()));
 }
 
-/// Files of whole answers, by their path, that openssl serves over TLS until this is dropped.
+/// An openssl process that serves a directory over TLS, until this is dropped. Each file is a whole
+/// HTTP response, at its path.
 struct TlsServer {
     process: Child,
     address: SocketAddr,
@@ -236,7 +240,7 @@ impl TlsServer {
             directory,
         };
         let answers = || TcpStream::connect(address).is_ok();
-        assert!(eventually(answers), "openssl s_server does not answer");
+        assert!(eventually(answers), "openssl s_server does not accept connections");
         server
     }
 }
@@ -253,11 +257,11 @@ fn redirect_from_https_to_http_is_refused() {
     if !has_tools() {
         return;
     }
-    let thief = Server::start(|_, _| Reply::status(200));
+    let attacker = Server::start(|_, _| Reply::status(200));
     let server = TlsServer::start();
     let manifests = server.directory.path().join("v2/team/app/manifests");
     fs::create_dir_all(&manifests).unwrap();
-    let location = format!("http://{}/v2/team/app/manifests/latest", thief.address);
+    let location = format!("http://{}/v2/team/app/manifests/latest", attacker.address);
     let redirect = format!("HTTP/1.1 307 X\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     fs::write(manifests.join("latest"), redirect).unwrap();
     let mut state = State::new();
@@ -267,7 +271,7 @@ fn redirect_from_https_to_http_is_refused() {
     assert!(
         matches!(registry_error(error), RegistryError::Redirect { source, .. } if source == RedirectError::Insecure { scheme })
     );
-    assert!(thief.requests().is_empty());
+    assert!(attacker.requests().is_empty());
 }
 
 #[test]
@@ -328,7 +332,7 @@ fn tls_to_a_plain_http_port_has_a_hint() {
     });
     let mut state = State::new();
     state.registry.plain_http = Some(false);
-    // So that it does not matter which certificates this machine has.
+    // Otherwise, the error would depend on the certificates of this machine.
     state.registry.accept_any_certificate = true;
     let error = pull(&state, &reference).unwrap_err();
     let hint = error.hint().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! Whom credentials and tokens go to, and whom they do not.
+//! Credentials and tokens: which servers receive them, and how tokens are requested.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use support::server::{Reply, Request, Server, stored_reply};
 /// `user:secret-f00d` in base64.
 pub(crate) const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
 
-/// Writes a credentials file for the server.
+/// Writes a credentials file with an entry for the server.
 pub(crate) fn credentials(server: &Server, entry: &Value) -> (tempfile::TempDir, State) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("auth.json");
@@ -73,7 +73,8 @@ fn basic_credentials_are_sent_when_asked_for() {
     ));
 }
 
-/// A registry that wants a token of the server itself, which gives `t<n>` as `token` decides.
+/// Starts a registry that requires a token that begins with `t`, and is its own token server, with
+/// the replies of `token`.
 fn with_tokens(token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> (TestLayout, Server) {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |request, before| {
@@ -199,12 +200,12 @@ fn redirect_to_a_blob_store_carries_no_credentials() {
 
 #[test]
 fn challenge_of_a_redirect_target_gets_no_credentials() {
-    let thief = Server::start(|request, _| {
+    let attacker = Server::start(|request, _| {
         let challenge = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
         Reply::status(401).with("WWW-Authenticate", challenge)
     });
     let (layout, image) = one_image();
-    let elsewhere = format!("http://{}/", thief.address);
+    let elsewhere = format!("http://{}/", attacker.address);
     let server = Server::of(&layout, &image, move |_, _| {
         Some(Reply::status(302).with("Location", elsewhere.clone()))
     });
@@ -212,7 +213,7 @@ fn challenge_of_a_redirect_target_gets_no_credentials() {
     let error = pull(&state, &server.reference("")).unwrap_err();
     assert!(matches!(registry_error(error), RegistryError::OtherHost { .. }));
     assert!(
-        thief
+        attacker
             .requests()
             .iter()
             .all(|request| request.authorization().is_none() && request.path == "/")

@@ -1,25 +1,27 @@
-//! Manifests, indexes and configs as they are.
+//! Unusual manifests, indexes and configs.
 
 use serde_json::{Value, json};
 
-use super::{Expected, NotAnImage, Pulled, Trait, check};
+use super::{Expected, NotAnImage, Pulled, Variant, check};
 use crate::sources::faults::CONTENT;
 use support::layout::{CONFIG, INDEX, LAYER, MANIFEST, TestLayout, config, for_platform, manifest};
 
-/// A registry of an image whose config and manifest are edited, with a media type for the config.
+/// Starts a registry of an image with an edited config and manifest, and with a media type for the
+/// config.
 fn image(
     name: impl Into<String>,
     expected: Expected,
     config_type: &str,
     edit_config: impl Fn(&mut Value),
     edit_manifest: impl Fn(&mut Value),
-) -> Trait {
+) -> Variant {
     let layout = TestLayout::new();
-    let image = edited(&layout, config_type, edit_config, edit_manifest);
-    Trait::of(name, expected, layout, &image, |_, _| None)
+    let image = edited_image(&layout, config_type, edit_config, edit_manifest);
+    Variant::of(name, expected, layout, &image, |_, _| None)
 }
 
-fn edited(
+/// Creates an image with an edited config and manifest.
+fn edited_image(
     layout: &TestLayout,
     config_type: &str,
     edit_config: impl Fn(&mut Value),
@@ -34,22 +36,22 @@ fn edited(
     layout.document(MANIFEST, &manifest)
 }
 
-/// A registry of an index with a good image for linux/amd64 and other entries.
-fn index(name: &str, before: &Value, after: &Value) -> Trait {
+/// Starts a registry of an index with a good image for linux/amd64 between two other entries.
+fn index(name: &str, before: &Value, after: &Value) -> Variant {
     let layout = TestLayout::new();
-    let image = edited(&layout, CONFIG, |_| {}, |_| {});
+    let image = edited_image(&layout, CONFIG, |_| {}, |_| {});
     let index = json!({
         "schemaVersion": 2,
         "mediaType": INDEX,
         "manifests": [before, for_platform(image, "linux/amd64"), after],
     });
     let index = layout.document(INDEX, &index);
-    Trait::of(name, Pulled, layout, &index, |_, _| None)
+    Variant::of(name, Pulled, layout, &index, |_, _| None)
 }
 
 #[test]
 fn generic_media_types_are_pulled() {
-    let mut traits = Vec::new();
+    let mut variants = Vec::new();
     for media_type in [
         "application/octet-stream",
         "text/html",
@@ -57,7 +59,7 @@ fn generic_media_types_are_pulled() {
         "text/plain; charset=utf-8",
         "",
     ] {
-        traits.push(image(
+        variants.push(image(
             format!("config of type {media_type:?}"),
             Pulled,
             media_type,
@@ -65,31 +67,31 @@ fn generic_media_types_are_pulled() {
             |_| {},
         ));
     }
-    let none = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, |_| {}, edit);
-    traits.push(none("config without a media type", |manifest| {
+    let manifest = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, |_| {}, edit);
+    variants.push(manifest("config without a media type", |manifest| {
         drop(manifest["config"].as_object_mut().unwrap().remove("mediaType"));
     }));
-    traits.push(none("layer without a media type", |manifest| {
+    variants.push(manifest("layer without a media type", |manifest| {
         drop(manifest["layers"][0].as_object_mut().unwrap().remove("mediaType"));
     }));
-    traits.push(none("layer with an empty media type", |manifest| {
+    variants.push(manifest("layer with an empty media type", |manifest| {
         manifest["layers"][0]["mediaType"] = "".into();
     }));
-    traits.push(none("annotations and urls that are null", |manifest| {
+    variants.push(manifest("annotations and urls that are null", |manifest| {
         manifest["annotations"] = Value::Null;
         manifest["layers"][0]["annotations"] = json!({"a": null});
         manifest["layers"][0]["urls"] = Value::Null;
     }));
     let artifact = "application/vnd.cncf.helm.config.v1+json";
     let refused = NotAnImage("not a container image");
-    traits.push(image(
+    variants.push(image(
         "a Helm chart",
         refused,
         artifact,
         |config| *config = json!({"name": "chart"}),
         |_| {},
     ));
-    check(&traits);
+    check(&variants);
 }
 
 #[test]
