@@ -80,15 +80,15 @@ const CASES: [Case; 29] = [
     case("only TLS 1.2", "leaf --max 1.2", "authority.pem", Pulls),
     case("self-signed, trusted", "self", "self.pem", Pulls),
     case("self-signed, one of several", "self", "several.pem", Pulls),
-    case("no authority's, trusted itself", "leaf", "leaf.pem", Pulls),
+    case("signed by an authority, trusted itself", "leaf", "leaf.pem", Pulls),
     case(
-        "authority's, trusted itself",
+        "authority's certificate, trusted itself",
         "sub-authority",
         "sub-authority.pem",
         Pulls,
     ),
     case(
-        "authority's",
+        "authority's certificate",
         "sub-authority",
         "authority.pem",
         LacksSupport(
@@ -106,9 +106,9 @@ const CASES: [Case; 29] = [
         ),
     ),
     case(
-        "self-signed, its neighbour trusted",
+        "self-signed, an unrelated one trusted",
         "self",
-        "neighbour.pem",
+        "unrelated.pem",
         Refuses(
             "its certificate is self-signed, and not one of those that are trusted here",
             TRUST_IT,
@@ -328,7 +328,7 @@ impl Files {
         for name in ["authority", "namesake"] {
             files.self_sign(name, P256, "Test-Authority", "keyUsage=keyCertSign");
         }
-        for name in ["self", "neighbour"] {
+        for name in ["self", "unrelated"] {
             files.self_sign(name, P256, "registry", &server);
         }
         files.self_sign("p521", P521, "P-521", &server);
@@ -372,7 +372,7 @@ impl Files {
             );
         }
         let several =
-            ["neighbour", "self", "p521", "leaf-rsa", "authority"].map(|name| files.read(&format!("{name}.pem")));
+            ["unrelated", "self", "p521", "leaf-rsa", "authority"].map(|name| files.read(&format!("{name}.pem")));
         files.write("several.pem", &several.concat());
         files.create_registry();
         files

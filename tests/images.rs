@@ -104,7 +104,7 @@ fn environment_does_not_change_the_image() {
     succeed(Command::new("cp").arg("-r").arg(sample()).arg(&layout));
     fs::copy(env!("CARGO_BIN_EXE_microagent"), &program).expect("the program can be copied");
     let set_mode = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the directory is ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the directory belongs to this user");
     };
     set_mode(open.path(), 0o755);
 
@@ -124,7 +124,7 @@ fn environment_does_not_change_the_image() {
         // Times are stored in seconds: after more than one, a time from the clock would differ.
         thread::sleep(Duration::from_millis(1100));
         let directory = open.path().join(name);
-        fs::create_dir(&directory).expect("the directory is ours");
+        fs::create_dir(&directory).expect("the directory belongs to this user");
         set_mode(&directory, 0o777);
         let out = directory.join("image.ext4");
         let build = rootfs_build(&latest(&layout), "amd64", &out);
@@ -162,11 +162,12 @@ fn flip(image: &Path, offset: u64) {
         .read(true)
         .write(true)
         .open(image)
-        .expect("the copy is ours");
+        .expect("the image can be opened");
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset)
         .expect("the offset lies in the image");
-    file.write_all_at(&[byte[0] ^ 1], offset).expect("the copy is writable");
+    file.write_all_at(&[byte[0] ^ 1], offset)
+        .expect("the image is writable");
 }
 
 /// Runs a program, and returns the number after the first `label` in its output.
@@ -210,9 +211,9 @@ fn e2fsck_detects_one_flipped_bit_in_each_structure() {
     ];
     for (name, offset) in structures {
         flip(&image, offset);
-        assert!(e2fsck(&image).is_err(), "a flipped bit of the {name} goes unnoticed");
+        assert!(e2fsck(&image).is_err(), "e2fsck misses a flipped bit of the {name}");
         flip(&image, offset);
-        assert_eq!(e2fsck(&image), Ok(()), "the {name} is whole again");
+        assert_eq!(e2fsck(&image), Ok(()), "the {name} is restored");
     }
 }
 

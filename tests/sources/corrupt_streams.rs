@@ -11,7 +11,7 @@ use support::layout::{TestLayout, digest};
 use crate::sources::State;
 use crate::sources::linux;
 use crate::sources::store::{Builds, succeed, tar};
-use crate::sources::threads::{build_error, gzip, image, compress_in_turn};
+use crate::sources::threads::{build_error, compress_in_turn, gzip, image};
 
 /// Numbers of threads. With several, another thread does the last step of decoding.
 const THREADS: [&str; 2] = ["1", "4"];

@@ -470,14 +470,14 @@ fn credential_helper_is_not_executed_but_reported() {
     )
     .unwrap();
     let trap = user.home.path().join("docker-credential-trap");
-    let sprung = user.home.path().join("sprung");
-    fs::write(&trap, format!("#!/bin/sh\ntouch {}\n", sprung.display())).unwrap();
+    let executed = user.home.path().join("executed");
+    fs::write(&trap, format!("#!/bin/sh\ntouch {}\n", executed.display())).unwrap();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let told = "leaves credentials to the helper docker-credential-trap, which is never executed";
+    let warning = "leaves credentials to the helper docker-credential-trap, which is never executed";
     for (reference, status) in [
         (server.reference(""), 0),
         (format!("{}/private/app", server.address), 1),
@@ -488,9 +488,9 @@ fn credential_helper_is_not_executed_but_reported() {
             .env("PATH", format!("{}:/usr/bin:/bin", user.home.path().display()));
         let output = user.run(&mut build);
         assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(warning), "{}", text(&output.stderr));
     }
-    assert!(!sprung.exists());
+    assert!(!executed.exists());
 }
 
 #[test]

@@ -13,7 +13,8 @@ use crate::sources::store::{Builds, image, succeed};
 use support::layout::{TestLayout, digest};
 use support::server::{Reply, Request, Server, stored_reply};
 
-/// Returns a pseudo-random number that depends only on `state` (the mixing function of SplitMix64).
+/// Returns a pseudo-random number that depends only on `state`, by the mixing
+/// function of `SplitMix64`.
 pub(crate) fn mix(state: u64) -> u64 {
     let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -49,7 +49,7 @@ fn challenged(request: &Request, challenges: &[String]) -> Reply {
 /// Variants of challenges for a token. `HOST` stands for the address of the registry.
 const BEARER: [(&str, &str); 18] = [
     (
-        "as the specification has it",
+        "as in the specification",
         r#"Bearer realm="http://HOST/token",service="x",scope="repository:team/app:pull""#,
     ),
     ("no scope", r#"Bearer realm="http://HOST/token",service="x""#),
@@ -217,9 +217,9 @@ fn challenge_only_at_v2_is_used() {
         root("401 without a challenge, Basic at /v2/", 401, true, true, Pulled),
         root("404, Bearer at /v2/", 404, false, true, Pulled),
         root("403, Bearer at /v2/", 403, false, true, Pulled),
-        root("404, Bearer at /v2/, nobody's image", 404, false, false, Pulled),
+        root("404, Bearer at /v2/, public image", 404, false, false, Pulled),
         root(
-            "401 without a challenge, Bearer at /v2/, nobody's image",
+            "401 without a challenge, Bearer at /v2/, public image",
             401,
             false,
             false,

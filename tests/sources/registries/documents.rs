@@ -98,7 +98,7 @@ fn generic_media_types_are_pulled() {
 fn unusual_configs_are_pulled() {
     let config = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, edit, |_| {});
     check(&[
-        config("no os and architecture", |config| {
+        config("without os and architecture", |config| {
             config.as_object_mut().unwrap().remove("os");
             config.as_object_mut().unwrap().remove("architecture");
         }),
@@ -106,11 +106,11 @@ fn unusual_configs_are_pulled() {
             config["os"] = "".into();
             config["architecture"] = "".into();
         }),
-        config("Entrypoint and Cmd as texts", |config| {
+        config("Entrypoint and Cmd as strings", |config| {
             config["config"]["Entrypoint"] = "/bin/sh".into();
             config["config"]["Cmd"] = "-l".into();
         }),
-        config("null wherever it fits", |config| {
+        config("null in optional fields", |config| {
             config["config"] = json!({"Env": null, "Labels": null, "Cmd": null, "ExposedPorts": null, "Volumes": null});
             config["history"] = Value::Null;
             config["variant"] = Value::Null;
@@ -177,7 +177,7 @@ fn invalid_entries_for_other_platforms_are_ignored() {
             &json!({"mediaType": MANIFEST, "digest": zeros, "size": 1, "platform": {"os": "linux", "architecture": ""}}),
         ),
         index(
-            "no size, and none that makes sense",
+            "a missing and a negative size",
             &json!({"mediaType": MANIFEST, "digest": zeros, "platform": platform}),
             &json!({"mediaType": MANIFEST, "digest": zeros, "size": -1, "platform": platform}),
         ),

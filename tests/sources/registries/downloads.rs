@@ -39,7 +39,7 @@ fn cut() -> Reply {
 /// Starts a registry that interrupts a download once, and refuses to resume it.
 fn refuses_ranges(status: u16) -> Variant {
     layer_variant(
-        format!("breaks off once, {status} to a range"),
+        format!("interrupted once, {status} to a range"),
         Pulled,
         move |request, before| match request.range_start() {
             Some(_) => Some(Reply::status(status)),
@@ -123,15 +123,15 @@ fn unrequested_content_codings() {
         layer_variant("gzip, without a length", Pulled, |_, _| {
             Some(coded("gzip", gzip(CONTENT.as_bytes())).without_length())
         }),
-        layer_variant("gzip, broken off once", Pulled, |_, before| {
+        layer_variant("gzip, interrupted once", Pulled, |_, before| {
             let body = gzip(CONTENT.as_bytes());
             let len = if before == 0 { body.len() / 2 } else { body.len() };
             Some(coded("x-gzip", body[..len].to_vec()).without_length())
         }),
-        layer_variant("a label alone: gzip", Pulled, move |_, _| {
+        layer_variant("a gzip label on uncompressed data", Pulled, move |_, _| {
             Some(coded("gzip", content()))
         }),
-        layer_variant("a label alone: zstd", Pulled, move |_, _| {
+        layer_variant("a zstd label on uncompressed data", Pulled, move |_, _| {
             Some(coded("zstd", content()))
         }),
         layer_variant("aws-chunked, left over from an upload", Pulled, move |_, _| {
@@ -140,14 +140,14 @@ fn unrequested_content_codings() {
         layer_variant("br", Refused("sent the content coding br"), |_, _| {
             Some(coded("br", b"\x0b\x02\x80abc\x03".to_vec()))
         }),
-        layer_variant(
-            "gzip of something else",
-            Refused("sent the content coding gzip"),
-            |_, _| Some(coded("gzip", gzip(&[0; 999]))),
-        ),
-        layer_variant("gzip that is none", Refused("sent the content coding gzip"), |_, _| {
-            Some(coded("gzip", b"no gzip".to_vec()))
+        layer_variant("gzip of other data", Refused("sent the content coding gzip"), |_, _| {
+            Some(coded("gzip", gzip(&[0; 999])))
         }),
+        layer_variant(
+            "a gzip label on other data",
+            Refused("sent the content coding gzip"),
+            |_, _| Some(coded("gzip", b"no gzip".to_vec())),
+        ),
         manifest_in_gzip(),
         layer_variant(
             "a web page in place of a layer",

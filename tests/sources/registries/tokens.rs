@@ -151,15 +151,15 @@ fn another_realm(name: &str, is_public: bool, first_works: bool) -> Variant {
 #[test]
 fn expired_token_after_a_changed_challenge() {
     check(&[
-        another_realm("a token expires, another realm, the first one lives", false, true),
-        another_realm("a token expires, no realm lives, a public image", true, false),
+        another_realm("a token expires, another realm, the first one works", false, true),
+        another_realm("a token expires, no realm works, a public image", true, false),
     ]);
 }
 
 #[test]
 fn token_may_need_the_scope_of_another_repository() {
     check(&[Variant::new(
-        "another repository's scope is wanted as well",
+        "the scope of another repository is required as well",
         Pulled,
         |request, _| {
             if request.path.starts_with("/token") {
@@ -231,17 +231,17 @@ fn refusals_include_the_message_of_the_server() {
             "with the title \"Sign in\"",
         ),
         refuses(
-            "404 with words",
+            "404 with a message",
             404,
             r#"{"errors": [{"message": "manifest unknown"}]}"#,
             "has no image team/app:latest: manifest unknown",
         ),
-        refuses("404 without words", 404, "", "has no image team/app:latest"),
+        refuses("404 without a message", 404, "", "has no image team/app:latest"),
         token_variant("a token server refuses", Refused("wrong password?"), |_, _| {
             Reply::json(401, &json!({"details": "wrong password?"}))
         })
         .with_password(),
-        token_variant("words with the password in them", Refused("are for: …"), |_, _| {
+        token_variant("a message with the password in it", Refused("are for: …"), |_, _| {
             Reply::json(401, &json!({"details": "secret-f00d is wrong"}))
         })
         .with_password(),
