@@ -274,16 +274,16 @@ fn name(call: &str) -> &str {
 /// Returns all faults for the calls in a log, except for [`EXCLUDED`] ones.
 fn faults(log: &str) -> Vec<Fault> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let (mut made, mut excluded) = (BTreeSet::new(), BTreeSet::new());
+    let (mut all, mut excluded) = (BTreeSet::new(), BTreeSet::new());
     for (thread, call) in calls(log) {
         let count = counts.entry((thread, name(call))).or_default();
         *count += 1;
-        made.insert((name(call), *count));
+        all.insert((name(call), *count));
         if is_excluded(name(call), call) {
             excluded.insert((name(call), *count));
         }
     }
-    let chosen = made.difference(&excluded);
+    let chosen = all.difference(&excluded);
     chosen
         .flat_map(|(call, nr)| ERRORS.map(|error| ((*call).to_owned(), *nr, error)))
         .collect()
@@ -297,15 +297,15 @@ fn is_excluded(name: &str, line: &str) -> bool {
 
 /// Returns the lines of the calls in a log that strace made fail.
 fn injected(log: &str) -> String {
-    let mut begun = BTreeMap::new();
+    let mut unfinished = BTreeMap::new();
     let mut injected = String::new();
     for line in log.lines() {
         let thread = line.split(' ').next();
         if line.ends_with("<unfinished ...>") {
-            begun.insert(thread, line);
+            unfinished.insert(thread, line);
         } else if line.ends_with("(INJECTED)") {
             // If another thread made a call meanwhile, the arguments are in an earlier line.
-            let arguments = begun.remove(&thread).filter(|_| line.contains("<... "));
+            let arguments = unfinished.remove(&thread).filter(|_| line.contains("<... "));
             writeln!(injected, "  {}{line}", arguments.unwrap_or_default()).unwrap();
         }
     }

@@ -80,8 +80,8 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/resources.rs::zstd_window_larger_than_memory_is_an_error",
             ],
             &[
-                "oci/src/registry.rs::a_document_that_drips_times_out",
-                "oci/src/registry/download.rs::a_blob_that_drips_is_given_up",
+                "oci/src/registry.rs::slow_document_times_out",
+                "oci/src/registry/download.rs::slow_blob_times_out",
                 "tests/sources/redirects.rs::redirect_loops_and_invalid_targets_are_errors",
             ],
             &[
@@ -102,7 +102,7 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/sources/secrets.rs::userinfo_in_a_realm_is_neither_sent_nor_shown",
             ],
             &[
-                "oci/src/auth/file.rs::only_the_owner_can_read_the_file",
+                "oci/src/auth/file/tests.rs::only_the_owner_can_read_the_file",
                 "tests/sources/file_modes.rs::state_directory_is_private",
             ],
             &["tests/durability.rs::login_is_synced_before_it_is_published"],

@@ -109,7 +109,7 @@ fn first_command_of_the_readme_builds_the_sample() {
     let (_, arguments) = line
         .split_once(" -- ")
         .expect("the command passes arguments to the program");
-    let made = tempfile::tempdir().expect("the temporary directory is writable");
+    let directory = tempfile::tempdir().expect("the temporary directory is writable");
     let output = Command::new(env!("CARGO_BIN_EXE_microagent"))
         .args(
             arguments
@@ -117,31 +117,31 @@ fn first_command_of_the_readme_builds_the_sample() {
                 .map(|word| word.replace("oci:", &format!("oci:{}/", repository().display()))),
         )
         .arg("--state-dir")
-        .arg(made.path().join("state"))
-        .current_dir(made.path())
+        .arg(directory.path().join("state"))
+        .current_dir(directory.path())
         .output()
         .expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let image = File::open(made.path().join("hello.ext4")).expect("the command names its output");
+    let image = File::open(directory.path().join("hello.ext4")).expect("the command names its output");
     let report = ext4::check(image).expect("the image can be read");
     assert!(report.is_clean(), "{report:#?}");
 }
 
 #[test]
 fn generator_reproduces_the_sample() {
-    let made = tempfile::tempdir().expect("the temporary directory is writable");
+    let directory = tempfile::tempdir().expect("the temporary directory is writable");
     let generator = repository().join("examples/make-hello");
     let run = Command::new("python3")
         .arg("-B")
         .arg(generator)
-        .arg(made.path())
+        .arg(directory.path())
         .envs([("TZ", "Pacific/Kiritimati"), ("LC_ALL", "C"), ("PYTHONHASHSEED", "1")])
         .output();
     if run.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return skip("python3 is not installed");
     }
     assert!(run.expect("python3 runs").status.success());
-    assert_eq!(files(made.path()), files(&layout()));
+    assert_eq!(files(directory.path()), files(&layout()));
 }
 
 /// Returns all files below a directory, with their content.

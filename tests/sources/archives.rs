@@ -453,10 +453,10 @@ fn tar_from_standard_input_survives_a_restart_of_the_build() {
     let first = build();
     // Corrupts the cached tar, so that the build removes it, restarts, and writes it again.
     let diff_id = Digest::of(Algorithm::Sha256, tar.as_bytes());
-    let kept = directory.path().join("state/blobs/sha256").join(diff_id.hex());
-    fs::write(&kept, tar.replace('a', "b")).unwrap();
+    let cached = directory.path().join("state/blobs/sha256").join(diff_id.hex());
+    fs::write(&cached, tar.replace('a', "b")).unwrap();
     assert!(build() == first);
-    assert_eq!(fs::read(&kept).unwrap(), tar.as_bytes());
+    assert_eq!(fs::read(&cached).unwrap(), tar.as_bytes());
 }
 
 #[test]

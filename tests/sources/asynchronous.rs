@@ -203,21 +203,21 @@ fn dropped_build_future_cancels_the_build() {
     let TestImage { server, .. } = &*TestImage::stalled();
     let directory = tempfile::tempdir().unwrap();
     let mut options = options(&server.reference(":latest"), directory.path());
-    let (begun, layers) = mpsc::channel();
+    let (sender, phases) = mpsc::channel();
     options.events = Events::new(move |event| {
         if let Event::Phase(phase) = event {
             // The receiver may be dropped by then.
-            let _ = begun.send(phase);
+            let _ = sender.send(phase);
         }
     });
     let runtime = multi_thread();
     let building = runtime.spawn(build_async(options, directory.path().join("out.ext4")));
-    assert_eq!(layers.iter().find(|phase| *phase == Phase::Layers), Some(Phase::Layers));
+    assert_eq!(phases.iter().find(|phase| *phase == Phase::Layers), Some(Phase::Layers));
     building.abort();
     assert!(runtime.block_on(building).unwrap_err().is_cancelled());
     // The channel closes when the build ends. With the stalled server, only cancellation ends it.
-    assert_eq!(layers.iter().count(), 0);
-    let left = fs::read_dir(directory.path()).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["state"]);
+    assert_eq!(phases.iter().count(), 0);
+    let names = fs::read_dir(directory.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["state"]);
 }

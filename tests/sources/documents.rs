@@ -191,7 +191,7 @@ fn optional_fields_may_be_null() {
 #[test]
 fn unused_fields_may_have_any_value() {
     let layout = TestLayout::new();
-    for odd in [
+    for value in [
         json!(5),
         json!(-1.5),
         json!("x"),
@@ -202,15 +202,15 @@ fn unused_fields_may_have_any_value() {
         let image = edited_image(
             &layout,
             |config| {
-                config["author"] = odd.clone();
-                config["config"]["Healthcheck"] = odd.clone();
+                config["author"] = value.clone();
+                config["config"]["Healthcheck"] = value.clone();
             },
             |manifest| {
-                manifest["unknown"] = odd.clone();
-                manifest["layers"][0]["urls"] = odd.clone();
+                manifest["unknown"] = value.clone();
+                manifest["layers"][0]["urls"] = value.clone();
             },
         );
-        assert_pulled(&layout, &image, &odd.to_string());
+        assert_pulled(&layout, &image, &value.to_string());
     }
     let image = edited_image(
         &layout,
@@ -222,7 +222,7 @@ fn unused_fields_may_have_any_value() {
         },
         |manifest| drop(manifest.as_object_mut().unwrap().remove("schemaVersion")),
     );
-    let execution = assert_pulled(&layout, &image, "odd").config.execution;
+    let execution = assert_pulled(&layout, &image, "unusual fields").config.execution;
     assert_eq!(
         [execution.entrypoint, execution.cmd],
         [vec!["/bin/app".to_owned()], vec!["serve".to_owned()]]
@@ -264,17 +264,17 @@ fn a_list_in_place_of_an_object_is_refused() {
     }
 
     let good = edited_image(&layout, |_| (), |_| ());
-    let odd = |entry: Value| layout.index(&[entry]);
+    let index_of = |entry: Value| layout.index(&[entry]);
     assert_refused(
         &layout,
-        &odd(json!([MANIFEST, digest(&good), good["size"]])),
+        &index_of(json!([MANIFEST, digest(&good), good["size"]])),
         "manifests[0] is a list, not an object",
     );
     let mut platform = good.clone();
     platform["platform"] = json!(["linux", "amd64"]);
     assert_refused(
         &layout,
-        &odd(platform),
+        &index_of(platform),
         "manifests[0].platform is a list, not an object",
     );
 
@@ -323,25 +323,25 @@ fn invalid_index_entry_fails_only_if_it_is_selected() {
     let layout = TestLayout::new();
     let image = edited_image(&layout, |_| (), |_| ());
     let good = for_platform(image.clone(), "linux/amd64");
-    for (odd, reason) in invalid_entries(&image) {
-        for order in [[&odd, &good], [&good, &odd]] {
+    for (invalid, reason) in invalid_entries(&image) {
+        for order in [[&invalid, &good], [&good, &invalid]] {
             let index = layout.index(&order.map(Clone::clone));
             let found = assert_pulled(&layout, &index, reason);
             assert_eq!(found.digest.to_string(), digest(&image), "{reason}");
         }
-        assert_refused(&layout, &layout.index(std::slice::from_ref(&odd)), reason);
+        assert_refused(&layout, &layout.index(std::slice::from_ref(&invalid)), reason);
         // In index.json.
-        layout.publish(&[odd.clone(), good.clone()]);
+        layout.publish(&[invalid.clone(), good.clone()]);
         let found = resolve(&layout.reference(""), "amd64").unwrap();
         assert_eq!(found.digest.to_string(), digest(&image), "{reason}");
 
         // An invalid entry for the platform is an error, even if another entry is for a similar
         // platform.
-        if odd.is_object() && odd["platform"].is_null() {
+        if invalid.is_object() && invalid["platform"].is_null() {
             let near = for_platform(layout.image("linux/386", &["near"]), "linux/386");
-            let needed = layout.index(&[near, for_platform(odd.clone(), "linux/amd64")]);
+            let needed = layout.index(&[near, for_platform(invalid.clone(), "linux/amd64")]);
             assert_refused(&layout, &needed, reason);
-            let other = layout.index(&[for_platform(odd, "linux/arm64"), good.clone()]);
+            let other = layout.index(&[for_platform(invalid, "linux/arm64"), good.clone()]);
             assert_pulled(&layout, &other, reason);
         }
     }
@@ -351,9 +351,9 @@ fn invalid_index_entry_fails_only_if_it_is_selected() {
         json!({"os": "", "architecture": ""}),
         json!({"os": "windows"}),
     ] {
-        let mut silent = layout.image("windows/amd64", &["silent"]);
-        silent["platform"] = names;
-        let index = layout.index(&[silent, good.clone()]);
+        let mut unnamed = layout.image("windows/amd64", &["unnamed"]);
+        unnamed["platform"] = names;
+        let index = layout.index(&[unnamed, good.clone()]);
         assert_eq!(
             assert_pulled(&layout, &index, "names").digest.to_string(),
             digest(&image)

@@ -126,8 +126,8 @@ fn progress_grows_to_the_size_of_all_layers() {
 #[test]
 fn restarted_build_repeats_phases_but_not_warnings() {
     let layout = TestLayout::new();
-    let odd = tar("one", 10) + &"x".repeat(512);
-    let image = layout.image("linux/amd64", &[&odd, &tar("two", 100_000)]);
+    let with_trailing_data = tar("one", 10) + &"x".repeat(512);
+    let image = layout.image("linux/amd64", &[&with_trailing_data, &tar("two", 100_000)]);
     let server = Server::of(&layout, &image, |_, _| None);
     let directory = tempfile::tempdir().unwrap();
     let (options, seen) = options(&server.reference(":latest"), directory.path());

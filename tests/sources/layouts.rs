@@ -154,7 +154,7 @@ fn image_without_an_index_must_match_the_platform() {
 #[test]
 fn index_platform_overrides_that_of_the_config() {
     let layout = TestLayout::new();
-    for (listed, said, reported) in [
+    for (listed, configured, reported) in [
         ("linux/amd64", "linux/arm64", Some("linux/arm64")),
         ("linux/amd64", "windows/amd64", Some("windows/amd64")),
         ("linux/amd64", "linux/amd64/v3", Some("linux/amd64/v3")),
@@ -162,7 +162,7 @@ fn index_platform_overrides_that_of_the_config() {
         ("linux/arm/v6", "linux/arm", None),
         ("linux/arm/v6", "linux/arm/v7", Some("linux/arm/v7")),
     ] {
-        let image = for_platform(layout.image(said, &[]), listed);
+        let image = for_platform(layout.image(configured, &[]), listed);
         let wanted = listed.strip_prefix("linux/").unwrap();
         // In an index, and in index.json alone.
         for entry in [layout.index(std::slice::from_ref(&image)), image] {
@@ -391,11 +391,11 @@ fn fifo_in_place_of_a_blob_does_not_hang() {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &[]);
     fs::remove_file(layout.blob_path(&image)).unwrap();
-    let made = std::process::Command::new("mkfifo")
+    let status = std::process::Command::new("mkfifo")
         .arg(layout.blob_path(&image))
         .status()
         .unwrap();
-    assert!(made.success());
+    assert!(status.success());
     assert!(matches!(
         resolve_entries(&layout, &[image]),
         Err(ImageError::File(FileError::NotAFile { .. }))

@@ -135,8 +135,8 @@ fn hint_of_a_401_leads_to_a_login_and_an_image() {
 
     let login = user.login(&registry.host, &format!("{PASSWORD}\n"));
     assert!(login.status.success(), "{}", text(&login.stderr));
-    let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
-    assert_eq!(kept, json!({"auths": {registry.host.clone(): {"auth": PAIR}}}));
+    let stored: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+    assert_eq!(stored, json!({"auths": {registry.host.clone(): {"auth": PAIR}}}));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -250,8 +250,8 @@ fn login_with_each_spelling_of_a_registry_serves_the_next_build() {
         fs::write(user.auth_file(), old.to_string()).unwrap();
         let login = user.login(&spelling, PASSWORD);
         assert!(login.status.success(), "{spelling}: {}", text(&login.stderr));
-        let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
-        assert_eq!(kept["auths"][key], json!({"auth": PAIR}), "{spelling}: {kept}");
+        let stored: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+        assert_eq!(stored["auths"][key], json!({"auth": PAIR}), "{spelling}: {stored}");
         let mut build = user.build(reference, &[]);
         let done = user.run(&mut build);
         assert!(done.status.success(), "{spelling}: {}", text(&done.stderr));
@@ -353,17 +353,17 @@ fn login_reports_whether_the_password_was_checked() {
             let mut command = user.command(&[format, "registry", "login", &registry, "-u", USER, "--password-stdin"]);
             let login = user.run_with_input(&mut command, PASSWORD);
             assert!(login.status.success(), "{}", text(&login.stderr));
-            let said = text(&login.stdout);
+            let stdout = text(&login.stdout);
             if format == "--json" {
-                let json: Value = serde_json::from_str(&said).unwrap();
+                let json: Value = serde_json::from_str(&stdout).unwrap();
                 assert_eq!(json["checked"], checked, "{json}");
             } else {
-                assert_eq!(said.contains("not checked"), !checked, "{said}");
-                assert_eq!(said.contains("logged in"), checked, "{said}");
+                assert_eq!(stdout.contains("not checked"), !checked, "{stdout}");
+                assert_eq!(stdout.contains("logged in"), checked, "{stdout}");
             }
         }
-        let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
-        assert_eq!(kept, json!({"auths": {registry.clone(): {"auth": PAIR}}}));
+        let stored: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+        assert_eq!(stored, json!({"auths": {registry.clone(): {"auth": PAIR}}}));
         let mut list = user.command(&["registry", "ls", "--json"]);
         let list: Value = serde_json::from_slice(&user.run(&mut list).stdout).unwrap();
         assert_eq!(list["logins"][0].get("checked"), None);

@@ -392,8 +392,8 @@ fn unremovable_store_entry_does_not_stop_prune_verify_or_build() {
             assert!(stderr.contains(&format!("{}", full_directory.display())), "{stderr}");
             assert_eq!(stderr.matches("warning: ").count(), 1, "{stderr}");
         }
-        let mut left: Vec<_> = fs::read_dir(host.state("blobs/sha256")).unwrap().collect();
-        left.retain(|entry| {
+        let mut remaining: Vec<_> = fs::read_dir(host.state("blobs/sha256")).unwrap().collect();
+        remaining.retain(|entry| {
             let name = entry.as_ref().unwrap().file_name();
             let name = name.to_str().unwrap_or_default();
             name.len() == 64 || name.ends_with(".partial")
@@ -401,7 +401,11 @@ fn unremovable_store_entry_does_not_stop_prune_verify_or_build() {
         let is_verify = command == "verify";
         assert_eq!(good.exists(), is_verify, "{command:?}");
         assert!(full_directory.exists() && !damaged.exists(), "{command:?}");
-        assert_eq!(left.len(), 1 + usize::from(is_verify), "{command:?}: {left:?}");
+        assert_eq!(
+            remaining.len(),
+            1 + usize::from(is_verify),
+            "{command:?}: {remaining:?}"
+        );
         assert!(host.state("blobs/sha256/README").exists());
         host.assert_victim_unchanged(&format!("{command:?}"));
     }
@@ -731,7 +735,7 @@ fn a_fifo_or_device_in_a_layout_is_refused() {
         fs::create_dir(&directory).unwrap();
         for name in ["oci-layout", "index.json", &format!("blobs/sha256/{}", host.layer)] {
             let file = layout.path().join(name);
-            let kept = fs::read(&file).unwrap();
+            let original = fs::read(&file).unwrap();
             fs::remove_file(&file).unwrap();
             if create_special(kind, &file, &host.victim()) {
                 let reference = if name.starts_with("blobs") {
@@ -747,7 +751,7 @@ fn a_fifo_or_device_in_a_layout_is_refused() {
                 );
                 fs::remove_file(&file).unwrap();
             }
-            fs::write(&file, kept).unwrap();
+            fs::write(&file, original).unwrap();
         }
         if create_special(kind, &directory.join("manifest.json"), &host.victim()) {
             let reference = format!("dir:{}", directory.display());

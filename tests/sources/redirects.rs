@@ -33,8 +33,8 @@ fn pull_from_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
         is_layer.then(|| redirect(elsewhere.clone()))
     });
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
-    let said = format!("{} {error:?}", chain(&error));
-    assert!(!said.contains("f00d"), "the signature is shown: {said}");
+    let shown = format!("{} {error:?}", chain(&error));
+    assert!(!shown.contains("f00d"), "the signature is shown: {shown}");
     let refers = format!("{} refers to {}: ", server.address, store.address);
     assert!(chain(&error).contains(&refers), "{}", chain(&error));
     (error, store)
