@@ -1,7 +1,7 @@
-//! Registries with every kind of certificate and TLS, served by OpenSSL.
+//! Pulls from registries with every kind of certificate and TLS version, compared with skopeo's.
 //!
-//! The program and skopeo ask them. Whatever skopeo pulls, the program pulls, except where its TLS
-//! lacks something, which the message then names.
+//! OpenSSL serves the registries. The program must pull whenever skopeo does, unless its TLS
+//! library lacks support for something. Then its message names that.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fmt::Write as _;
@@ -19,36 +19,41 @@ use support::registry::has_tools;
 use support::skip::print_uncaptured;
 use support::tools::output;
 
+/// Options of `openssl req -newkey` for an elliptic curve.
 const P256: &str = "ec -pkeyopt ec_paramgen_curve:prime256v1";
 const P521: &str = "ec -pkeyopt ec_paramgen_curve:secp521r1";
+/// Value of a subjectAltName for this machine.
 const LOOPBACK: &str = "IP:127.0.0.1,DNS:localhost";
 
-/// For `openssl ca`, which alone of OpenSSL 3.0's commands gives a certificate any dates.
+/// Configuration of `openssl ca`, the only command of OpenSSL 3.0 that accepts arbitrary dates for
+/// a certificate.
 const CA_CONFIG: &str = "[ca]\ndefault_ca = this\n[this]\ndatabase = index\nunique_subject = no\nrand_serial = yes\n\
                          new_certs_dir = .\ndefault_md = sha256\npolicy = any\n[any]\ncommonName = supplied\n";
 
-/// A time that is over on every machine, and one that will not come soon.
+/// Dates of certificates: a past and a future one.
 const PAST: &str = "20240301120000Z";
 const FUTURE: &str = "20990301120000Z";
 
+/// Expected result of a pull.
 #[derive(Clone, Copy)]
 enum Outcome {
-    /// Both programs pull.
+    /// Both the program and skopeo succeed.
     Pulls,
-    /// Both refuse, ours with this cause and this hint.
+    /// Both fail. The program's error has this cause and this hint.
     Refuses(&'static str, &'static str),
-    /// Ours refuses with this cause and this hint. Skopeo pulls, unless it is too recent.
+    /// The program fails with this cause and this hint. Skopeo succeeds, unless its version is too
+    /// recent.
     LacksSupport(&'static str, &'static str),
 }
 
 use Outcome::{LacksSupport, Pulls, Refuses};
 
-/// A server, what is trusted, and what must come of it.
+/// A server, the trusted certificates, and the expected result.
 struct Case {
     name: &'static str,
     /// Options of `tests/rig/tls_server.py`.
     server: &'static str,
-    /// The file of certificates that are trusted; may be empty.
+    /// Name of the file with the trusted certificates; empty if none are.
     trusted: &'static str,
     outcome: Outcome,
 }
@@ -75,15 +80,15 @@ const CASES: [Case; 29] = [
     case("only TLS 1.2", "leaf --max 1.2", "authority.pem", Pulls),
     case("self-signed, trusted", "self", "self.pem", Pulls),
     case("self-signed, one of several", "self", "several.pem", Pulls),
-    case("no authority's, trusted itself", "leaf", "leaf.pem", Pulls),
+    case("signed by an authority, trusted itself", "leaf", "leaf.pem", Pulls),
     case(
-        "authority's, trusted itself",
+        "authority's certificate, trusted itself",
         "sub-authority",
         "sub-authority.pem",
         Pulls,
     ),
     case(
-        "authority's",
+        "authority's certificate",
         "sub-authority",
         "authority.pem",
         LacksSupport(
@@ -101,9 +106,9 @@ const CASES: [Case; 29] = [
         ),
     ),
     case(
-        "self-signed, its neighbour trusted",
+        "self-signed, an unrelated one trusted",
         "self",
-        "neighbour.pem",
+        "unrelated.pem",
         Refuses(
             "its certificate is self-signed, and not one of those that are trusted here",
             TRUST_IT,
@@ -254,12 +259,12 @@ const CASES: [Case; 29] = [
 ];
 
 #[test]
-fn certificates_as_skopeo_takes_them() {
+fn certificates_are_accepted_as_by_skopeo() {
     if !has_tools() {
         return;
     }
-    let files = Files::make();
-    let mut table = String::from("certificates: what the program does, what skopeo does\n");
+    let files = Files::create();
+    let mut table = String::from("certificate, result of the program, result of skopeo\n");
     let mut wrong = String::new();
     for Case {
         name,
@@ -271,24 +276,24 @@ fn certificates_as_skopeo_takes_them() {
         let server = Server::start(&files, server);
         let skopeo = files.skopeo_pulls(&server, trusted);
         for by_variable in [false, true] {
-            let (pulled, said) = files.pull(&server, trusted, by_variable);
-            let does = |pulls| if pulls { "pulls" } else { "refuses" };
-            let is_right = match outcome {
+            let (pulled, printed) = files.pull(&server, trusted, by_variable);
+            let word = |pulls| if pulls { "pulls" } else { "refuses" };
+            let is_expected = match outcome {
                 Pulls => pulled && skopeo,
-                Refuses(cause, hint) => !pulled && !skopeo && says(&said, cause, hint),
-                LacksSupport(cause, hint) => !pulled && says(&said, cause, hint),
+                Refuses(cause, hint) => !pulled && !skopeo && has_cause_and_hint(&printed, cause, hint),
+                LacksSupport(cause, hint) => !pulled && has_cause_and_hint(&printed, cause, hint),
             };
-            if !is_right {
+            if !is_expected {
                 writeln!(
                     wrong,
-                    "{name}: program {}, skopeo {}: {said}",
-                    does(pulled),
-                    does(skopeo)
+                    "{name}: program {}, skopeo {}: {printed}",
+                    word(pulled),
+                    word(skopeo)
                 )
                 .unwrap();
             }
             if !by_variable {
-                writeln!(table, "{name:<40} {:<8} {}", does(pulled), does(skopeo)).unwrap();
+                writeln!(table, "{name:<40} {:<8} {}", word(pulled), word(skopeo)).unwrap();
             }
         }
     }
@@ -296,22 +301,23 @@ fn certificates_as_skopeo_takes_them() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Returns whether an error has a cause and the hint for it, and none to accept any certificate.
-fn says(said: &str, cause: &str, hint: &str) -> bool {
+/// Returns whether an output has a cause and its hint, and no hint to accept every certificate.
+fn has_cause_and_hint(printed: &str, cause: &str, hint: &str) -> bool {
     let is_about_trust = hint.contains("--tls-ca");
-    said.contains(cause)
-        && said.contains(hint)
-        && said.contains("--tls-ca") == is_about_trust
-        && !said.contains("--tls-verify")
+    printed.contains(cause)
+        && printed.contains(hint)
+        && printed.contains("--tls-ca") == is_about_trust
+        && !printed.contains("--tls-verify")
 }
 
-/// Certificates and their keys, and the answers of a registry under `v2`.
+/// A directory of certificates with their keys, and of a registry's answers, below `v2`.
 struct Files {
     directory: TempDir,
 }
 
 impl Files {
-    fn make() -> Self {
+    /// Creates all files.
+    fn create() -> Self {
         let files = Self {
             directory: tempfile::tempdir().unwrap(),
         };
@@ -322,13 +328,13 @@ impl Files {
         for name in ["authority", "namesake"] {
             files.self_sign(name, P256, "Test-Authority", "keyUsage=keyCertSign");
         }
-        for name in ["self", "neighbour"] {
+        for name in ["self", "unrelated"] {
             files.self_sign(name, P256, "registry", &server);
         }
         files.self_sign("p521", P521, "P-521", &server);
         files.self_sign("short", "rsa:1024", "short", &server);
         files.issue("between", "authority", "Between", authority, (PAST, FUTURE));
-        files.issue_again("between", "between-expired", "authority", authority, (PAST, PAST));
+        files.issue_for_key("between", "between-expired", "authority", authority, (PAST, PAST));
         for (name, issuer, extensions, dates) in [
             ("leaf", "authority", &*server, (PAST, FUTURE)),
             ("under", "between", &server, (PAST, FUTURE)),
@@ -366,9 +372,9 @@ impl Files {
             );
         }
         let several =
-            ["neighbour", "self", "p521", "leaf-rsa", "authority"].map(|name| files.read(&format!("{name}.pem")));
+            ["unrelated", "self", "p521", "leaf-rsa", "authority"].map(|name| files.read(&format!("{name}.pem")));
         files.write("several.pem", &several.concat());
-        files.make_registry();
+        files.create_registry();
         files
     }
 
@@ -391,7 +397,8 @@ impl Files {
         );
     }
 
-    /// Makes `<name>.pem` as `openssl req -x509` does without more, as an authority's.
+    /// Creates `<name>.pem` with `openssl req -x509`, which by default makes it the certificate of
+    /// an authority.
     fn self_sign(&self, name: &str, key: &str, subject: &str, extension: &str) {
         self.openssl(&format!(
             "req -x509 -newkey {key} -nodes -days 9 -subj /CN={subject} -addext {extension} -keyout {name}.key -out \
@@ -399,16 +406,16 @@ impl Files {
         ));
     }
 
-    /// Makes `<name>.pem`, of which `issuer` is the authority.
+    /// Creates a key, and `<name>.pem`, which is signed by `issuer`.
     fn issue(&self, name: &str, issuer: &str, subject: &str, extensions: &str, dates: (&str, &str)) {
         self.openssl(&format!(
             "req -newkey {P256} -nodes -subj /CN={subject} -keyout {name}.key -out {name}.csr"
         ));
-        self.issue_again(name, name, issuer, extensions, dates);
+        self.issue_for_key(name, name, issuer, extensions, dates);
     }
 
-    /// Makes `<out>.pem` for the key of `name`.
-    fn issue_again(&self, name: &str, out: &str, issuer: &str, extensions: &str, (from, to): (&str, &str)) {
+    /// Creates `<out>.pem` for the existing key of `name`, signed by `issuer`.
+    fn issue_for_key(&self, name: &str, out: &str, issuer: &str, extensions: &str, (from, to): (&str, &str)) {
         self.write("extensions", extensions);
         self.openssl(&format!(
             "ca -batch -config ca.conf -notext -in {name}.csr -cert {issuer}.pem -keyfile {issuer}.key -startdate {from} \
@@ -416,8 +423,8 @@ impl Files {
         ));
     }
 
-    /// Writes the answers of a registry to those who pull `team/app`.
-    fn make_registry(&self) {
+    /// Writes a registry's answers to a pull of `team/app`.
+    fn create_registry(&self) {
         let layout = TestLayout::new();
         let layer = "\0".repeat(1024);
         let image = layout.image("linux/amd64", &[&layer]);
@@ -434,8 +441,8 @@ impl Files {
         }
     }
 
-    /// Builds the image, and returns whether that succeeded, with what the program says. The
-    /// certificates are named in `SSL_CERT_FILE`, or with `--tls-ca`.
+    /// Builds the image. Returns whether that succeeded, and the output of the program. The trusted
+    /// certificates are named by `SSL_CERT_FILE` if `by_variable`, or else by `--tls-ca`.
     fn pull(&self, server: &Server, trusted: &str, by_variable: bool) -> (bool, String) {
         let out = tempfile::tempdir().unwrap();
         let mut command = rootfs_build(&server.image(), "amd64", &out.path().join("image.ext4"));
@@ -447,10 +454,11 @@ impl Files {
             (file, false) => drop(command.arg("--tls-ca").arg(self.directory.path().join(file))),
         }
         let output = output(&mut command);
-        let said = [&*output.stdout, &*output.stderr].concat();
-        (output.status.success(), String::from_utf8(said).unwrap())
+        let printed = [&*output.stdout, &*output.stderr].concat();
+        (output.status.success(), String::from_utf8(printed).unwrap())
     }
 
+    /// Returns whether skopeo pulls the image.
     fn skopeo_pulls(&self, server: &Server, trusted: &str) -> bool {
         let out = tempfile::tempdir().unwrap();
         let mut command = Command::new("skopeo");
@@ -467,7 +475,7 @@ impl Files {
     }
 }
 
-/// A running `tests/rig/tls_server.py`; ends with this.
+/// A running `tests/rig/tls_server.py`, which is killed when this is dropped.
 struct Server {
     process: Child,
     port: String,

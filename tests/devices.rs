@@ -1,4 +1,4 @@
-//! File systems built into devices: files of a fixed size, and real ones given in the wrong form.
+//! Builds into devices: simulated ones of a fixed size, and a real one that is passed as a file.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -13,10 +13,11 @@ use microagent::rootfs::{BuildOptions, build_into};
 use support::single_image::Layout;
 use support::tar::{Entry, archive};
 
-/// One MiB in bytes.
+/// Bytes in a MiB.
 const MIB: u64 = 1 << 20;
 
-/// An image of 30 MiB, whose users follow its content.
+/// Creates an image of 30 MiB in a layout, and returns the options for its build. The accounts come
+/// in a second layer, after the large file.
 fn image(directory: &tempfile::TempDir) -> BuildOptions {
     let layout = Layout::create(directory.path().join("layout"));
     let layer = |entries: &[Entry]| layout.gzip_layer(&archive(entries));
@@ -33,7 +34,7 @@ fn image(directory: &tempfile::TempDir) -> BuildOptions {
     options
 }
 
-/// A device of a size, which is a file.
+/// Returns a device of a fixed size, which is simulated by a file.
 fn device(capacity: u64) -> DeviceOutput {
     let file = tempfile::tempfile().unwrap();
     file.set_len(capacity).unwrap();
@@ -45,7 +46,7 @@ fn build(options: &BuildOptions, output: &mut (impl Output + Send)) -> Result<()
 }
 
 #[test]
-fn a_device_that_is_too_small_says_what_the_image_needs() {
+fn error_of_a_device_that_is_too_small_names_the_needed_size() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = image(&directory);
     for init in [None, Some(Init::default())] {
@@ -78,16 +79,16 @@ fn a_device_that_is_too_small_says_what_the_image_needs() {
 }
 
 #[test]
-fn a_size_that_fits_the_content_but_not_the_device() {
+fn fitted_size_beyond_the_device_or_the_limit_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = image(&directory);
     options.init = None;
-    // The default leaves 256 MiB free, and is 1 GiB at least.
+    // The default leaves 256 MiB free, and has a minimum of 1 GiB.
     let error = build(&options, &mut device(64 * MIB)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ImageTooSmall, "{error:?}");
     assert_eq!(error.image_too_small(), Some((1024 * MIB, 64 * MIB)));
 
-    // The limit of the options is another failure, also in a device.
+    // If the limit in the options is exceeded, the error is another one, on a device as well.
     let (free, free_percent, min) = (0, 0, 0);
     let max = 8 * MIB;
     options.file_system.size = Size::Fit(Fit {
@@ -105,14 +106,14 @@ fn a_size_that_fits_the_content_but_not_the_device() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_block_device_as_a_file_has_a_hint() {
+fn block_device_opened_as_a_file_has_a_hint() {
     use std::fs::File;
     use std::os::unix::fs::FileTypeExt;
     let devices = std::fs::read_dir("/dev").unwrap().flatten();
     let mut devices = devices.filter(|entry| entry.file_type().unwrap().is_block_device());
-    // Open for reading alone, so that nothing can change.
+    // Opened read-only, so that the device cannot change.
     let Some(mut device) = devices.find_map(|device| File::open(device.path()).ok()) else {
-        support::skip::skip_on_this_machine("there is no block device that can be opened");
+        support::skip::skip_on_this_machine("no block device can be opened");
         return;
     };
     let directory = tempfile::tempdir().unwrap();

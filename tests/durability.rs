@@ -1,4 +1,4 @@
-//! The order in which files reach the disk and get their names, as the kernel is asked for it.
+//! The order of writes, fsync and rename: a file is synced before it is published.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
@@ -9,11 +9,12 @@ use support::oracles::Oracles;
 use support::program::{latest, program, rootfs_build, sample};
 use support::server::{Reply, Server};
 
-/// System calls that write to files, sync or name them.
+/// System calls that write, sync or name files.
 const CALLS: &str =
     "write,pwrite64,writev,pwritev,pwritev2,ftruncate,fallocate,fsync,fdatasync,linkat,rename,renameat,renameat2";
 
-/// Returns what a build asked of the kernel, one call a line, with the paths of descriptors.
+/// Runs a build, and returns the lines of strace's log: one call each, with the paths of
+/// descriptors.
 fn trace(oracles: &Oracles, out: &Path, arguments: &[&str]) -> Vec<String> {
     let log = oracles.scratch().join("log");
     let build = rootfs_build(&latest(&sample()), "amd64", out);
@@ -28,9 +29,9 @@ fn trace(oracles: &Oracles, out: &Path, arguments: &[&str]) -> Vec<String> {
     fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Returns the positions of the calls on the file that becomes the output: those that write to it,
-/// those that sync it, and the one that gives it its name.
-fn positions(lines: &[String], out: &Path) -> (Vec<usize>, Vec<usize>, usize) {
+/// Returns the lines that write to the file that becomes the output, those that sync it, and the
+/// one that publishes it.
+fn output_calls(lines: &[String], out: &Path) -> (Vec<usize>, Vec<usize>, usize) {
     let directory = out.parent().unwrap().to_str().unwrap();
     let is_output =
         |line: &str| line.contains(&format!("<{directory}/#")) || line.contains(&format!("<{directory}/.microagent-"));
@@ -43,7 +44,7 @@ fn positions(lines: &[String], out: &Path) -> (Vec<usize>, Vec<usize>, usize) {
         found.map(|(index, _)| index).collect()
     };
     let name = out.file_name().unwrap().to_str().unwrap();
-    let named = lines.iter().position(|line| {
+    let published = lines.iter().position(|line| {
         (line.contains(" linkat(") || line.contains(" rename")) && line.contains(&format!("\"{name}\""))
     });
     let writes = find(&[
@@ -55,12 +56,12 @@ fn positions(lines: &[String], out: &Path) -> (Vec<usize>, Vec<usize>, usize) {
         "ftruncate",
         "fallocate",
     ]);
-    (writes, find(&["fsync", "fdatasync"]), named.unwrap())
+    (writes, find(&["fsync", "fdatasync"]), published.unwrap())
 }
 
-/// A power cut may come between any two of them.
+/// A power cut is possible between any two calls.
 #[test]
-fn an_image_is_on_the_disk_before_it_has_its_name() {
+fn image_is_synced_before_it_is_published() {
     let Some(oracles) = Oracles::find() else { return };
     for exists in [false, true] {
         let out = oracles.scratch().join("image.ext4");
@@ -69,21 +70,21 @@ fn an_image_is_on_the_disk_before_it_has_its_name() {
             fs::write(&out, "before").unwrap();
         }
         let lines = trace(&oracles, &out, &[]);
-        let (writes, syncs, named) = positions(&lines, &out);
+        let (writes, syncs, published) = output_calls(&lines, &out);
         let (last_write, last_sync) = (*writes.last().unwrap(), *syncs.last().unwrap());
         assert!(
-            last_write < last_sync && last_sync < named,
-            "{last_write}, {last_sync}, {named}: {lines:#?}"
+            last_write < last_sync && last_sync < published,
+            "{last_write}, {last_sync}, {published}: {lines:#?}"
         );
 
         let lines = trace(&oracles, &out, &["--no-sync"]);
-        let (_, syncs, _) = positions(&lines, &out);
+        let (_, syncs, _) = output_calls(&lines, &out);
         assert_eq!(syncs, Vec::<usize>::new(), "--no-sync");
     }
 }
 
 #[test]
-fn a_login_is_on_the_disk_before_it_has_its_name() {
+fn login_is_synced_before_it_is_published() {
     let Some(oracles) = Oracles::find() else { return };
     let home = oracles.scratch().join("home");
     fs::create_dir(&home).unwrap();
@@ -112,11 +113,11 @@ fn a_login_is_on_the_disk_before_it_has_its_name() {
         let found = log.lines().position(|line| line.contains(call) && line.contains(part));
         found.unwrap_or_else(|| panic!("no {call} of {part} in {log}"))
     };
-    let named = position(" rename", "\"auth.json\"");
+    let published = position(" rename", "\"auth.json\"");
     let written = position(" write(", "/.microagent/.microagent-");
     let synced = position(" fsync(", "/.microagent/.microagent-");
     assert!(
-        written < synced && synced < named,
-        "{written}, {synced}, {named}: {log}"
+        written < synced && synced < published,
+        "{written}, {synced}, {published}: {log}"
     );
 }

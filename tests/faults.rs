@@ -1,13 +1,15 @@
-//! Commands of which one system call fails, made to by strace: whichever it is, the command succeeds,
-//! or fails with a message, and leaves nothing half done.
+//! Commands in which strace makes one system call fail. The command must succeed, or fail with a
+//! message and without a partial result.
 //!
-//! A first run of each command counts how often each of its threads makes each call. Then each of
-//! these calls fails once with each of [`ERRORS`]. A quick sample of them is tried;
+//! A first run of each command counts the calls of each thread. Further runs each make one of these
+//! calls fail with one of [`ERRORS`]. By default, a sample of these faults is tried.
 //! `FAULT_SWEEP=all` tries all, which takes minutes.
 //!
-//! strace counts by thread, so that where several threads make a call, it may fail in each of them.
+//! strace counts calls by thread: a fault in the third `write` occurs in each thread that makes
+//! three.
 //!
-//! Needs Linux and strace. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
+//! Needs Linux and strace. Where they are missing, the tests are skipped, or fail if
+//! `REQUIRE_ORACLES=1`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,32 +31,32 @@ use support::single_image::{Layout, digest};
 use support::skip::{print_uncaptured, skip};
 use support::wait::eventually;
 
-/// Errors that a call fails with.
+/// Errors that calls fail with.
 const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "ENOMEM"];
 
-/// Runs of each command in a sample.
+/// Greatest number of faults of a command in a sample.
 const SAMPLE: usize = 40;
 
-/// Content of an existing output.
+/// Content of an output that exists before the command runs.
 const PRECIOUS: &str = "precious";
 
-/// Calls that do not fail here, with a part of the lines that are meant, and the reason.
-const LEFT_OUT: [(&[&str], &str, &str); 12] = [
+/// Calls without faults: their names, a text that must be in their line of the log, and the reason.
+const EXCLUDED: [(&[&str], &str, &str); 12] = [
     (
         &["execve", "exit", "exit_group", "restart_syscall", "rt_sigreturn"],
         "",
-        "they begin and end a process, or what the kernel does in it",
+        "they start or end a process or a handler, or resume a call",
     ),
     (
         &["arch_prctl", "futex", "rseq", "set_robust_list", "set_tid_address"],
         "",
-        "the C library cannot go on without them, and says nothing",
+        "the C library cannot continue without them, and prints no message",
     ),
-    (&["brk"], "", "it returns no error, and the C library looks for none"),
+    (&["brk"], "", "it returns no error, and the C library checks for none"),
     (
         &["rt_sigaction"],
         "SIGPIPE",
-        "Rust aborts where it cannot ignore the signal",
+        "Rust aborts if it cannot ignore the signal",
     ),
     (&["geteuid"], "", "the kernel has no reason for an error"),
     (&["getrandom"], "", "Rust panics without keys for its hash maps"),
@@ -66,12 +68,12 @@ const LEFT_OUT: [(&[&str], &str, &str); 12] = [
     (
         &["poll", "ppoll"],
         "fd=0",
-        "Rust aborts where it cannot look at its standard streams",
+        "Rust aborts if it cannot poll its standard streams",
     ),
     (
         &["socketpair"],
         "",
-        "tokio panics without the pair that signals wake it by",
+        "tokio panics without the socket pair that signals wake it through",
     ),
     (
         &["epoll_wait", "epoll_pwait"],
@@ -83,20 +85,20 @@ const LEFT_OUT: [(&[&str], &str, &str); 12] = [
         "eventfd",
         "tokio is not woken, and the kernel has no reason for an error",
     ),
-    (&["write"], "(2<", "then nobody hears of an error"),
+    (&["write"], "(2<", "without standard error, no message can be printed"),
 ];
 
-/// Calls that get memory. Rust ends a process that gets none, and what has a hidden name stays.
-const MEMORY: [&str; 5] = ["madvise", "mmap", "mprotect", "mremap", "munmap"];
+/// Calls that allocate memory. Rust aborts the process if they fail, and temporary files remain.
+const ALLOCATION: [&str; 5] = ["madvise", "mmap", "mprotect", "mremap", "munmap"];
 
-/// Calls that remove. If they fail, what was to be removed stays.
-const REMOVE: [&str; 3] = ["rmdir", "unlink", "unlinkat"];
+/// Calls that remove files. If they fail, the files remain.
+const REMOVAL: [&str; 3] = ["rmdir", "unlink", "unlinkat"];
 
-/// Failures that are not ours, by a part of what is said.
-const NOT_OURS: [(&str, &str); 2] = [
+/// Failures outside of this program: a text on standard error, and the reason.
+const FOREIGN_FAILURES: [(&str, &str); 2] = [
     (
         "error while loading shared libraries",
-        "the dynamic loader says it, before the program begins",
+        "the dynamic loader prints it before the program starts",
     ),
     (
         "unexpected error during closedir",
@@ -104,34 +106,39 @@ const NOT_OURS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Returns the arguments of a command that works in a directory.
 type Arguments<'a> = dyn Fn(&Path) -> Vec<String> + Sync + 'a;
 
-/// A command whose calls fail.
+/// A command to run with faults.
 struct Scenario<'a> {
-    /// Arguments, for a directory that holds what [`Scenario::prepare`] put there.
+    /// Returns the arguments for a run's directory. Its subdirectory `out` is for outputs.
     arguments: Box<Arguments<'a>>,
-    /// Puts something into the directory for outputs.
+    /// Creates files in the directory for outputs before the run.
     prepare: fn(&Path),
 }
 
-/// A fault: a call, which one of a thread's, and the error.
+/// A fault: the name of the call, its number (from 1) among a thread's calls of that name, and the
+/// error.
 type Fault = (String, usize, &'static str);
 
-/// Files by their paths, directories and symlinks too.
+/// Digests of files, targets of symlinks, and a marker for directories, by relative path.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// A run of a command under strace.
 struct Run {
     status: ExitStatus,
     stderr: String,
-    /// The log of strace.
+    /// The log that strace wrote.
     log: String,
+    /// Files in the directory for outputs.
     out: Files,
+    /// Files in the state directory.
     state: Files,
 }
 
 impl Scenario<'_> {
-    /// Runs the command in an empty directory; fails if it takes a minute.
+    /// Runs the command in a new directory under strace, with these options of strace. Fails if the
+    /// run takes a minute.
     fn run(&self, strace: &[&str]) -> Result<Run, String> {
         let directory = TempDir::new_in(target_directory()).unwrap();
         let [out, log, stderr] = ["out", "log", "stderr"].map(|name| directory.path().join(name));
@@ -151,7 +158,7 @@ impl Scenario<'_> {
         ] {
             command.env_remove(variable);
         }
-        // Hundreds of files that make no difference.
+        // Otherwise, the log has hundreds of calls that read certificates.
         command
             .env("SSL_CERT_FILE", "/dev/null")
             .env("SSL_CERT_DIR", "/nonexistent");
@@ -159,13 +166,14 @@ impl Scenario<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&stderr).unwrap());
-        // strace would leave the command behind.
+        // To kill strace alone would not end the command.
         let mut child = command.process_group(0).spawn().unwrap();
         if !eventually(|| child.try_wait().unwrap().is_some()) {
             let group = format!("-{}", child.id());
             succeed(Command::new("kill").args(["-KILL", "--", &group]));
             child.wait().unwrap();
-            return Err(format!("it hangs: {}", injected(&fs::read_to_string(&log).unwrap())));
+            let log = fs::read_to_string(&log).unwrap();
+            return Err(format!("the command hangs: {}", injected(&log)));
         }
         let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
         Ok(Run {
@@ -177,7 +185,7 @@ impl Scenario<'_> {
         })
     }
 
-    /// Tries faults, and fails if one of them has a bad end.
+    /// Runs the command once per fault, and panics if one of the runs ends badly.
     fn sweep(&self, name: &str) {
         let good = self.run(&[]).unwrap();
         assert!(good.status.success(), "{name}: {}", good.stderr);
@@ -190,7 +198,7 @@ impl Scenario<'_> {
             _ => all.len().div_ceil(SAMPLE),
         };
         let chosen = Mutex::new(all.iter().step_by(step));
-        let bad = Mutex::new(Vec::new());
+        let failures = Mutex::new(Vec::new());
         let work = || {
             loop {
                 let Some(fault) = chosen.lock().unwrap().next() else {
@@ -201,12 +209,12 @@ impl Scenario<'_> {
                 let inject = format!("inject={call}:error={error}:when={nr}");
                 let run = self.run(&["--seccomp-bpf", "-e", &trace, "-e", &inject]);
                 let problem = match run {
-                    Ok(run) => judge(&run, call, &before, &good),
-                    Err(problem) if is_left_out(call, &problem) => None,
+                    Ok(run) => find_problem(&run, call, &before, &good),
+                    Err(problem) if is_excluded(call, &problem) => None,
                     Err(problem) => Some(problem),
                 };
                 if let Some(problem) = problem {
-                    bad.lock().unwrap().push(format!("{call} {nr} {error}: {problem}"));
+                    failures.lock().unwrap().push(format!("{call} {nr} {error}: {problem}"));
                 }
             }
         };
@@ -215,19 +223,19 @@ impl Scenario<'_> {
                 scope.spawn(work);
             }
         });
-        let (bad, count) = (bad.into_inner().unwrap(), all.len().div_ceil(step));
+        let (failures, count) = (failures.into_inner().unwrap(), all.len().div_ceil(step));
         assert!(count >= SAMPLE.min(all.len()) / 2, "only {count} faults");
         assert!(
-            bad.is_empty(),
+            failures.is_empty(),
             "{name}: {} of {count} faults:\n{}",
-            bad.len(),
-            bad.join("\n")
+            failures.len(),
+            failures.join("\n")
         );
         print_uncaptured(&format!("{name}: {count} of {} faults\n", all.len()));
     }
 }
 
-/// All files below a directory, if it is there.
+/// Returns all files below a directory; none if it does not exist.
 fn files(top: &Path) -> Files {
     let mut files = Files::new();
     let mut directories = vec![top.to_owned()];
@@ -248,7 +256,7 @@ fn files(top: &Path) -> Files {
     files
 }
 
-/// Returns the calls of a log, with the thread that made each.
+/// Returns the calls in a log, each with its thread.
 fn calls(log: &str) -> impl Iterator<Item = (&str, &str)> {
     log.lines().filter_map(|line| {
         let (thread, call) = line.split_once(' ')?;
@@ -258,65 +266,68 @@ fn calls(log: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// Returns the name of a call from its line in the log.
 fn name(call: &str) -> &str {
     call.split('(').next().unwrap_or_default()
 }
 
-/// Returns all faults for a log, but those that are left out.
+/// Returns all faults for the calls in a log, except for [`EXCLUDED`] ones.
 fn faults(log: &str) -> Vec<Fault> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let (mut made, mut left_out) = (BTreeSet::new(), BTreeSet::new());
+    let (mut all, mut excluded) = (BTreeSet::new(), BTreeSet::new());
     for (thread, call) in calls(log) {
         let count = counts.entry((thread, name(call))).or_default();
         *count += 1;
-        made.insert((name(call), *count));
-        if is_left_out(name(call), call) {
-            left_out.insert((name(call), *count));
+        all.insert((name(call), *count));
+        if is_excluded(name(call), call) {
+            excluded.insert((name(call), *count));
         }
     }
-    let chosen = made.difference(&left_out);
+    let chosen = all.difference(&excluded);
     chosen
         .flat_map(|(call, nr)| ERRORS.map(|error| ((*call).to_owned(), *nr, error)))
         .collect()
 }
 
-fn is_left_out(name: &str, line: &str) -> bool {
-    let mut rules = LEFT_OUT.iter();
+/// Returns whether a call of this name, with this line in the log, is [`EXCLUDED`].
+fn is_excluded(name: &str, line: &str) -> bool {
+    let mut rules = EXCLUDED.iter();
     rules.any(|(names, part, _)| names.contains(&name) && line.contains(part))
 }
 
-/// Returns the lines of a log with a call that was made to fail.
+/// Returns the lines of the calls in a log that strace made fail.
 fn injected(log: &str) -> String {
-    let mut begun = BTreeMap::new();
+    let mut unfinished = BTreeMap::new();
     let mut injected = String::new();
     for line in log.lines() {
         let thread = line.split(' ').next();
         if line.ends_with("<unfinished ...>") {
-            begun.insert(thread, line);
+            unfinished.insert(thread, line);
         } else if line.ends_with("(INJECTED)") {
-            // If another thread's call came between, the arguments are in an earlier line.
-            let arguments = begun.remove(&thread).filter(|_| line.contains("<... "));
+            // If another thread made a call meanwhile, the arguments are in an earlier line.
+            let arguments = unfinished.remove(&thread).filter(|_| line.contains("<... "));
             writeln!(injected, "  {}{line}", arguments.unwrap_or_default()).unwrap();
         }
     }
     injected
 }
 
-/// Returns what is wrong with the end of a run.
-fn judge(run: &Run, call: &str, before: &Files, good: &Run) -> Option<String> {
+/// Returns what is wrong with the result of a run in which a call failed, if anything. `before` are
+/// the prepared outputs, `good` is the run without a fault.
+fn find_problem(run: &Run, call: &str, before: &Files, good: &Run) -> Option<String> {
     let injected = injected(&run.log);
-    let is_excused = |line: &str| is_left_out(call, line);
-    if NOT_OURS.iter().any(|(part, _)| run.stderr.contains(part)) || injected.lines().any(is_excused) {
+    let is_excused = |line: &str| is_excluded(call, line);
+    if FOREIGN_FAILURES.iter().any(|(part, _)| run.stderr.contains(part)) || injected.lines().any(is_excused) {
         return None;
     }
     let problem = match run.status.code() {
-        None if MEMORY.contains(&call) => left(run, call, before, good),
-        Some(_) if run.stderr.contains("panicked") => Some("a panic".to_owned()),
-        Some(0) if run.out != good.out => Some(format!("another output: {}", difference(&good.out, &run.out))),
+        None if ALLOCATION.contains(&call) => leftovers(run, call, before, good),
+        Some(_) if run.stderr.contains("panicked") => Some("it panicked".to_owned()),
+        Some(0) if run.out != good.out => Some(format!("the output differs: {}", difference(&good.out, &run.out))),
         Some(0) => None,
         Some(1) if message(&run.stderr).is_none() => Some("no message".to_owned()),
         Some(1) if run.stderr.contains("the command succeeded") && run.out == good.out => None,
-        Some(1) => left(run, call, before, good),
+        Some(1) => leftovers(run, call, before, good),
         status => Some(format!("status {status:?}")),
     };
     problem.map(|problem| format!("{problem}\n{injected}{}: {}", run.status, run.stderr))
@@ -328,40 +339,43 @@ fn message(stderr: &str) -> Option<String> {
     json["error"]["message"].as_str().map(str::to_owned)
 }
 
-/// Returns what a run left that it should not have.
-fn left(run: &Run, call: &str, before: &Files, good: &Run) -> Option<String> {
+/// Returns which files a failed run should have removed, if any.
+fn leftovers(run: &Run, call: &str, before: &Files, good: &Run) -> Option<String> {
     let is_partial = |path: &Path| path.extension().is_some_and(|extension| extension == "partial");
     let mut out = run.out.clone();
     if run.status.code().is_none() {
         out.retain(|path, _| !path.components().next().is_some_and(|top| is_partial(top.as_ref())));
     }
-    if out != *before && out != good.out && !REMOVE.contains(&call) {
-        return Some(format!("left: {}", difference(before, &out)));
+    if out != *before && out != good.out && !REMOVAL.contains(&call) {
+        return Some(format!("left in the output directory: {}", difference(before, &out)));
     }
     let unknown = run.state.iter().find(|(path, content)| {
         let is_known = good.state.get(*path) == Some(content);
-        // The next build goes on with part of a blob, and removes what a process left that was ended.
-        let is_for_the_next = is_partial(path) || (run.status.code().is_none() && path.starts_with("blobs/incoming"));
-        !is_known && !is_for_the_next && !REMOVE.contains(&call)
+        // The next build resumes a partial blob, and removes the files of an aborted process.
+        let is_temporary = is_partial(path) || (run.status.code().is_none() && path.starts_with("blobs/incoming"));
+        !is_known && !is_temporary && !REMOVAL.contains(&call)
     });
-    unknown.map(|(path, _)| format!("left in the state: {}", path.display()))
+    unknown.map(|(path, _)| format!("left in the state directory: {}", path.display()))
 }
 
+/// Returns the paths of files that differ.
 fn difference(expected: &Files, found: &Files) -> String {
     let paths: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let differ = paths.into_iter().filter(|path| expected.get(*path) != found.get(*path));
     format!("{:?}", differ.collect::<Vec<_>>())
 }
 
-fn is_traceable() -> bool {
-    let is_there = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    let is_there = is_there.is_ok_and(|output| output.status.success());
-    if !is_there {
-        skip("strace is not installed, or may trace nothing");
+/// Returns whether strace works. Otherwise, reports the test as skipped.
+fn can_trace() -> bool {
+    let can_trace = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let can_trace = can_trace.is_ok_and(|output| output.status.success());
+    if !can_trace {
+        skip("strace is not installed, or has no permission to trace");
     }
-    is_there
+    can_trace
 }
 
+/// Returns a tar of files, and a symlink.
 fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, content) in files {
@@ -377,7 +391,7 @@ fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// An image of a gzip layer and a zstd layer.
+/// Creates a layout with an image of a gzip layer and a zstd layer, and returns its reference.
 fn layout() -> (TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::create(directory.path().join("layout"));
@@ -401,7 +415,8 @@ fn layout() -> (TempDir, String) {
     (directory, image)
 }
 
-fn build(image: &str, directory: &Path, more: &[&str]) -> Vec<String> {
+/// Returns the arguments of a build in a run's directory.
+fn build(image: &str, directory: &Path, options: &[&str]) -> Vec<String> {
     let [out, state] = ["out/rootfs.ext4", "state"].map(|name| directory.join(name).to_str().unwrap().to_owned());
     let arguments = [
         "rootfs",
@@ -424,45 +439,46 @@ fn build(image: &str, directory: &Path, more: &[&str]) -> Vec<String> {
     ];
     arguments
         .iter()
-        .chain(more)
+        .chain(options)
         .map(|&argument| argument.to_owned())
         .collect()
 }
 
-fn sweep_builds(name: &str, more: &[&str], prepare: fn(&Path)) {
-    if !is_traceable() {
+/// Runs a build of a layout with faults.
+fn sweep_builds(name: &str, options: &[&str], prepare: fn(&Path)) {
+    if !can_trace() {
         return;
     }
     let (_layout, image) = layout();
-    let arguments = Box::new(|directory: &Path| build(&image, directory, more));
+    let arguments = Box::new(|directory: &Path| build(&image, directory, options));
     Scenario { arguments, prepare }.sweep(name);
 }
 
 #[test]
-fn a_build_with_a_stage() {
+fn build_with_a_stage() {
     sweep_builds("stage", &["--threads", "1", "--keep-stage", "--digest"], |_| {});
 }
 
 #[test]
-fn a_build_on_several_threads() {
+fn build_on_several_threads() {
     sweep_builds("threads", &["--threads", "3", "--digest"], |_| {});
 }
 
 #[test]
-fn a_build_that_keeps_unpacked_layers() {
+fn build_that_caches_tars() {
     sweep_builds("unpacked", &["--threads", "1", "--keep-unpacked"], |_| {});
 }
 
 #[test]
-fn a_build_in_place_of_a_file() {
+fn build_that_replaces_a_file() {
     sweep_builds("replacing", &["--threads", "1"], |out| {
         fs::write(out.join("rootfs.ext4"), PRECIOUS).unwrap();
     });
 }
 
 #[test]
-fn a_build_from_a_registry() {
-    if !is_traceable() {
+fn build_from_a_registry() {
+    if !can_trace() {
         return;
     }
     let layout = TestLayout::new();
@@ -480,8 +496,8 @@ fn a_build_from_a_registry() {
 }
 
 #[test]
-fn a_copy_out_of_an_image() {
-    if !is_traceable() {
+fn copy_of_a_file_out_of_an_image() {
+    if !can_trace() {
         return;
     }
     let (_layout, image) = layout();

@@ -1,10 +1,13 @@
-//! Tests behind each cell of README's table of guarantees.
+//! Checks that each cell of README's table of guarantees names tests that exist.
+//!
+//! After a test in [`GUARANTEES`] is renamed or moved, change its entry there.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
 
 use support::program::repository;
 
+/// Headings of the table's columns.
 const ADVERSARIES: [&str; 4] = [
     "the image",
     "the registry, and the way to it",
@@ -12,34 +15,35 @@ const ADVERSARIES: [&str; 4] = [
     "`kill -9`, a power cut",
 ];
 
-/// Tests as `file::function`, one list for each of the adversaries. An empty list is an empty cell.
+/// Rows of the table: a guarantee, and tests as `file::function`, one list for each of
+/// [`ADVERSARIES`]. An empty list is an empty cell.
 const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
     (
         "Verified",
         [
             &["tests/cli/failures.rs::a_damaged_blob_is_named_whatever_its_bytes_break"],
             &[
-                "tests/sources/faults.rs::wrong_bytes_are_final_and_leave_nothing",
+                "tests/sources/faults.rs::wrong_content_is_not_retried_or_kept",
                 "tests/sources/faults.rs::a_pinned_image_must_have_its_digest",
             ],
             &[
-                "tests/sources/neighbours.rs::files_of_others_in_the_store_are_refused",
-                "tests/sources/store.rs::a_layer_that_was_kept_and_is_damaged_is_unpacked_anew",
+                "tests/sources/other_users.rs::store_files_of_another_user_are_refused",
+                "tests/sources/store.rs::corrupt_cached_tar_is_unpacked_again",
             ],
-            &["tests/sources/store.rs::a_layer_that_was_kept_and_is_damaged_is_unpacked_anew"],
+            &["tests/sources/store.rs::corrupt_cached_tar_is_unpacked_again"],
         ],
     ),
     (
         "All or nothing",
         [
             &["tests/cli/failures.rs::a_damaged_image_leaves_nothing"],
-            &["tests/sources/faults.rs::what_breaks_once_is_tried_again"],
+            &["tests/sources/faults.rs::transient_errors_are_retried"],
             &[
-                "tests/neighbours/output.rs::what_appears_at_the_output_during_a_build_stays",
-                "tests/neighbours/output.rs::a_hidden_file_that_is_swapped_is_not_published",
+                "tests/hostile_users/output.rs::file_that_appears_at_the_output_during_a_build_is_kept",
+                "tests/hostile_users/output.rs::swapped_temporary_file_is_not_published",
             ],
             &[
-                "tests/durability.rs::an_image_is_on_the_disk_before_it_has_its_name",
+                "tests/durability.rs::image_is_synced_before_it_is_published",
                 "tests/cli/signals.rs::a_killed_process_leaves_nothing_where_files_can_be_nameless",
             ],
         ],
@@ -53,15 +57,15 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
             ],
             &["oci/src/digest.rs::only_exact_digests_parse"],
             &[
-                "tests/neighbours/stage.rs::a_stage_that_is_swapped_after_mkdir_harms_nobody",
-                "tests/neighbours/stage.rs::mke2fs_writes_to_the_file_that_was_made_for_it",
-                "tests/neighbours/output.rs::a_symlink_of_another_user_does_not_lead_to_the_output",
-                "tests/sources/neighbours.rs::a_state_directory_of_another_user_is_refused_with_its_owner_and_mode",
-                "tests/sources/neighbours.rs::a_state_directory_that_others_can_change_is_refused_with_its_owner_and_mode",
-                "tests/sources/neighbours.rs::whatever_is_planted_in_the_store_is_neither_followed_nor_waited_for",
-                "tests/sources/neighbours.rs::what_is_planted_for_credentials_or_their_lock_is_not_changed",
+                "tests/hostile_users/stage.rs::swapped_stage_changes_no_file_of_root",
+                "tests/hostile_users/stage.rs::mke2fs_does_not_write_to_swapped_files",
+                "tests/hostile_users/output.rs::output_path_through_a_symlink_of_another_user_is_refused",
+                "tests/sources/other_users.rs::state_directory_of_another_user_is_refused_with_its_owner_and_mode",
+                "tests/sources/other_users.rs::state_directory_that_others_can_change_is_refused_with_its_owner_and_mode",
+                "tests/sources/other_users.rs::special_files_in_the_store_are_not_followed_and_do_not_block",
+                "tests/sources/other_users.rs::special_files_in_place_of_credentials_or_their_lock_are_not_changed",
             ],
-            &["tests/sources/store.rs::builds_that_are_killed_leave_what_the_next_one_goes_on_with"],
+            &["tests/sources/store.rs::killed_builds_leave_a_store_that_the_next_one_resumes_from"],
         ],
     ),
     (
@@ -73,17 +77,17 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "ext4/src/encode/xattrs.rs::many_attributes_of_a_file_are_refused_in_linear_time",
                 "src/guest/command.rs::a_million_variables_take_no_longer_each_than_one",
                 "tests/cli/signals.rs::a_signal_ends_every_command_that_waits",
-                "tests/resources.rs::a_window_that_memory_has_no_room_for_is_an_error",
+                "tests/resources.rs::zstd_window_larger_than_memory_is_an_error",
             ],
             &[
-                "oci/src/registry.rs::a_document_that_drips_times_out",
-                "oci/src/registry/download.rs::a_blob_that_drips_is_given_up",
-                "tests/sources/redirects.rs::redirects_that_lead_nowhere_are_not_followed",
+                "oci/src/registry.rs::slow_document_times_out",
+                "oci/src/registry/download.rs::slow_blob_times_out",
+                "tests/sources/redirects.rs::redirect_loops_and_invalid_targets_are_errors",
             ],
             &[
                 "oci/src/host.rs::a_fifo_or_device_is_refused_at_once",
-                "tests/sources/neighbours.rs::a_lock_that_another_build_holds_is_waited_for_with_a_word",
-                "tests/sources/neighbours.rs::a_login_waits_for_another_with_a_word_and_hears_an_interruption",
+                "tests/sources/other_users.rs::wait_for_the_lock_of_another_build_is_noted",
+                "tests/sources/other_users.rs::login_notes_that_it_waits_for_a_lock_and_can_be_interrupted",
             ],
             &[],
         ],
@@ -93,26 +97,26 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
         [
             &[],
             &[
-                "tests/sources/redirects.rs::credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere",
-                "tests/sources/secrets.rs::the_error_of_a_registry_that_repeats_credentials",
-                "tests/sources/secrets.rs::user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown",
+                "tests/sources/redirects.rs::credentials_stay_with_the_registry_across_redirects",
+                "tests/sources/secrets.rs::registry_error_that_echoes_credentials_is_redacted",
+                "tests/sources/secrets.rs::userinfo_in_a_realm_is_neither_sent_nor_shown",
             ],
             &[
-                "oci/src/auth/file.rs::only_the_owner_can_read_the_file",
-                "tests/sources/private.rs::nobody_else_enters_the_state_directory",
+                "oci/src/auth/file/tests.rs::only_the_owner_can_read_the_file",
+                "tests/sources/file_modes.rs::state_directory_is_private",
             ],
-            &["tests/durability.rs::a_login_is_on_the_disk_before_it_has_its_name"],
+            &["tests/durability.rs::login_is_synced_before_it_is_published"],
         ],
     ),
 ];
 
-/// Returns the cells of the rows of README's table, without their emphasis.
-fn rows() -> Vec<Vec<String>> {
+/// Returns the rows of README's table, each as its trimmed cells.
+fn table_rows() -> Vec<Vec<String>> {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let begins = |line: &&str| !line.starts_with(&format!("| | {} |", ADVERSARIES[0]));
+    let precedes_table = |line: &&str| !line.starts_with(&format!("| | {} |", ADVERSARIES[0]));
     let table = readme
         .lines()
-        .skip_while(begins)
+        .skip_while(precedes_table)
         .take_while(|line| line.starts_with('|'));
     let cells = |line: &str| {
         let line = line.strip_prefix('|').unwrap().strip_suffix('|').unwrap();
@@ -123,7 +127,7 @@ fn rows() -> Vec<Vec<String>> {
 
 #[test]
 fn each_cell_of_the_table_has_tests() {
-    let rows = rows();
+    let rows = table_rows();
     assert_eq!(rows[0][1..], ADVERSARIES);
     assert_eq!(rows.len(), 2 + GUARANTEES.len());
     for (row, (guarantee, tests)) in rows[2..].iter().zip(GUARANTEES) {

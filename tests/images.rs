@@ -1,5 +1,5 @@
-//! Whole images judged by e2fsck and the kernel, and compared entry by entry with an independent
-//! unpack of the same layers. `tests/rig/make-images.sh` makes the images.
+//! Real images: each disk image is checked by e2fsck, mounted, and compared entry by entry with the
+//! tree that umoci unpacks. `tests/rig/make-images.sh` makes the images.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -15,8 +15,9 @@ use support::program::{latest, rig_image, rootfs_build, sample, sample_image, su
 use support::registry::Registry;
 use support::skip::skip;
 
-/// Builds a layout's image, then has it judged: as built, in the kernel, and after use.
-fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
+/// Builds the image of a layout. Checks it with e2fsck, compares its mount with umoci's tree, then
+/// changes files through the kernel and checks it again.
+fn check_image(oracles: &Oracles, layout: &Path, architecture: &str) {
     let image = oracles.scratch().join("image.ext4");
     succeed(&mut rootfs_build(&latest(layout), architecture, &image));
     assert_eq!(e2fsck(&image), Ok(()), "as built");
@@ -32,53 +33,54 @@ fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
     assert_eq!(e2fsck(&image), Ok(()), "after use");
 }
 
-fn real_image_stands(name: &str) {
+/// Checks an image of `tests/rig/make-images.sh`; skips the test if the image is missing.
+fn check_real_image(name: &str) {
     let Some(oracles) = Oracles::find() else {
         return;
     };
     let layout = rig_image(name);
     if layout.is_dir() {
-        image_stands(&oracles, &layout, "amd64");
+        check_image(&oracles, &layout, "amd64");
     } else {
         skip(&format!(
-            "{} is not there: tests/rig/make-images.sh makes it",
+            "{} is missing: tests/rig/make-images.sh creates it",
             layout.display()
         ));
     }
 }
 
 #[test]
-fn the_sample_is_exact_on_each_platform() {
+fn sample_image_is_exact_on_each_platform() {
     for architecture in ["amd64", "arm64"] {
         let Some(oracles) = Oracles::find() else {
             return;
         };
-        image_stands(&oracles, &sample(), architecture);
+        check_image(&oracles, &sample(), architecture);
     }
 }
 
 #[test]
-fn a_minimal_debian_is_exact() {
-    real_image_stands("base");
+fn minimal_debian_is_exact() {
+    check_real_image("base");
 }
 
 #[test]
 fn layers_that_delete_and_replace_are_exact() {
-    real_image_stands("tools");
+    check_real_image("tools");
 }
 
 #[test]
 fn layers_compressed_with_zstd_are_exact() {
-    real_image_stands("tools-zstd");
+    check_real_image("tools-zstd");
 }
 
 #[test]
 fn tens_of_thousands_of_small_files_are_exact() {
-    real_image_stands("many");
+    check_real_image("many");
 }
 
 #[test]
-fn an_image_can_be_filled_to_the_last_block() {
+fn image_can_be_filled_to_the_last_block() {
     let Some(oracles) = Oracles::find() else {
         return;
     };
@@ -90,22 +92,23 @@ fn an_image_can_be_filled_to_the_last_block() {
 }
 
 #[test]
-fn surroundings_do_not_change_a_byte() {
+fn environment_does_not_change_the_image() {
     let Some(oracles) = Oracles::find() else {
         return;
     };
-    // Others may not enter the target directory, so all that another user needs goes where all may.
+    // Other users have no access to the target directory, so the files that they need are copied to
+    // a directory that is open to all.
     let open = tempfile::tempdir().expect("the temporary directory is writable");
     let layout = open.path().join("layout");
     let program = open.path().join("microagent");
     succeed(Command::new("cp").arg("-r").arg(sample()).arg(&layout));
     fs::copy(env!("CARGO_BIN_EXE_microagent"), &program).expect("the program can be copied");
     let set_mode = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the directory is ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the directory belongs to this user");
     };
     set_mode(open.path(), 0o755);
 
-    let surroundings = [
+    let environments = [
         ("same", "exec"),
         (
             "elsewhere",
@@ -117,11 +120,11 @@ fn surroundings_do_not_change_a_byte() {
     ];
     let first = oracles.scratch().join("first.ext4");
     succeed(&mut rootfs_build(&latest(&layout), "amd64", &first));
-    for (name, exec) in surroundings {
-        // Times are stored in seconds: an image that took one from the clock has another by now.
+    for (name, exec) in environments {
+        // Times are stored in seconds: after more than one, a time from the clock would differ.
         thread::sleep(Duration::from_millis(1100));
         let directory = open.path().join(name);
-        fs::create_dir(&directory).expect("the directory is ours");
+        fs::create_dir(&directory).expect("the directory belongs to this user");
         set_mode(&directory, 0o777);
         let out = directory.join("image.ext4");
         let build = rootfs_build(&latest(&layout), "amd64", &out);
@@ -134,7 +137,7 @@ fn surroundings_do_not_change_a_byte() {
 }
 
 #[test]
-fn a_registry_and_a_layout_give_the_same_bytes() {
+fn registry_and_layout_give_the_same_image() {
     let Some(oracles) = Oracles::find() else {
         return;
     };
@@ -150,22 +153,24 @@ fn a_registry_and_a_layout_give_the_same_bytes() {
     }
 }
 
+/// Bytes in a block of the sample's disk image.
 const BLOCK_SIZE: u64 = 4096;
 
-/// Flips one bit; flipping it again heals the image.
+/// Flips one bit. A second call restores it.
 fn flip(image: &Path, offset: u64) {
     let file = File::options()
         .read(true)
         .write(true)
         .open(image)
-        .expect("the copy is ours");
+        .expect("the image can be opened");
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset)
         .expect("the offset lies in the image");
-    file.write_all_at(&[byte[0] ^ 1], offset).expect("the copy is writable");
+    file.write_all_at(&[byte[0] ^ 1], offset)
+        .expect("the image is writable");
 }
 
-/// The number that follows the first `label` in what a program prints.
+/// Runs a program, and returns the number after the first `label` in its output.
 fn number_after(label: &str, command: &mut Command) -> u64 {
     let printed = String::from_utf8_lossy(&succeed(command).stdout).into_owned();
     let (_, rest) = printed
@@ -181,7 +186,7 @@ fn number_after(label: &str, command: &mut Command) -> u64 {
 }
 
 #[test]
-fn e2fsck_notices_one_flipped_bit_in_each_structure() {
+fn e2fsck_detects_one_flipped_bit_in_each_structure() {
     let Some(oracles) = Oracles::find() else {
         return;
     };
@@ -206,14 +211,14 @@ fn e2fsck_notices_one_flipped_bit_in_each_structure() {
     ];
     for (name, offset) in structures {
         flip(&image, offset);
-        assert!(e2fsck(&image).is_err(), "a flipped bit of the {name} goes unnoticed");
+        assert!(e2fsck(&image).is_err(), "e2fsck misses a flipped bit of the {name}");
         flip(&image, offset);
-        assert_eq!(e2fsck(&image), Ok(()), "the {name} is whole again");
+        assert_eq!(e2fsck(&image), Ok(()), "the {name} is restored");
     }
 }
 
 #[test]
-fn the_comparison_notices_every_kind_of_difference() {
+fn tree_comparison_detects_every_kind_of_difference() {
     let Some(oracles) = Oracles::find() else {
         return;
     };

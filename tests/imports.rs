@@ -1,7 +1,8 @@
-//! Modules import only from modules below them: inside of a crate, no imports form a circle.
+//! Checks that the imports between the modules of a crate form no cycle.
 //!
-//! The compiler sees to that between crates. Here, the nodes are files; a file may use what the
-//! modules that it is in define, since a module is the vocabulary of those inside of it.
+//! The compiler ensures this between crates. Here, each file is a node of the graph, and each
+//! import an edge. Imports from a parent module do not count: a file may use the definitions of all
+//! modules that contain it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use support::program::repository;
 
-/// Folders with sources, and the file in each that is the crate.
+/// Folders with sources, and the stem of the crate's root file in each.
 const CRATES: [(&str, &str); 6] = [
     ("ext4/src", "lib"),
     ("layer/src", "lib"),
@@ -19,25 +20,26 @@ const CRATES: [(&str, &str); 6] = [
     ("guest/init/src", "main"),
 ];
 
-/// Names of the modules from the crate to a file; none for the crate itself.
+/// Path of a module: the names from the crate's root on; empty for the root.
 type Module = Vec<String>;
 
 /// The sources of a crate.
 #[derive(Default)]
 struct Crate {
     sources: BTreeMap<Module, String>,
-    /// Paths that modules import, as written.
+    /// Paths that each module imports, as written.
     imports: BTreeMap<Module, Vec<String>>,
-    /// Re-exports of modules: each name there, and its path as written.
+    /// Re-exports of each module: the name, and the path as written.
     exports: BTreeMap<Module, BTreeMap<String, String>>,
 }
 
 impl Crate {
+    /// Reads all sources of a crate.
     fn read(folder: &Path, root: &str) -> Self {
         let mut parsed = Self::default();
         let mut folders = vec![folder.to_owned()];
         while let Some(directory) = folders.pop() {
-            for entry in fs::read_dir(directory).expect("the folder is there") {
+            for entry in fs::read_dir(directory).expect("the folder exists") {
                 let path = entry.expect("the folder can be read").path();
                 if path.is_dir() {
                     folders.push(path);
@@ -64,6 +66,7 @@ impl Crate {
         parsed
     }
 
+    /// Adds a file's source; ignores files of unit tests.
     fn add(&mut self, folder: &Path, root: &str, path: PathBuf) {
         let relative = path.strip_prefix(folder).expect("it is inside").with_extension("");
         let mut module: Module = relative
@@ -79,8 +82,8 @@ impl Crate {
         self.sources.insert(module, without_tests_and_comments(&source));
     }
 
-    /// Returns the module that defines what a path in a module names; `None` if it is not in this
-    /// crate.
+    /// Returns the module that defines the item at a path, which is written in module `from`;
+    /// `None` if the path leads out of the crate. `depth` counts the re-exports that were followed.
     fn resolve(&self, from: &[String], path: &str, depth: usize) -> Option<Module> {
         let mut names = path.split("::").map(str::trim).peekable();
         let mut module = match names.peek()? {
@@ -107,7 +110,7 @@ impl Crate {
         exported.or(Some(module))
     }
 
-    /// Returns, of each module, those that it imports from, but for those that it is in.
+    /// Returns for each module the modules that it imports from, without those that contain it.
     fn graph(&self) -> BTreeMap<Module, BTreeSet<Module>> {
         let edges = |(module, paths): (&Module, &Vec<String>)| {
             let targets = paths.iter().filter_map(|path| self.resolve(module, path, 0));
@@ -118,12 +121,12 @@ impl Crate {
     }
 }
 
+/// Returns the path of a module's child.
 fn child(module: &[String], name: &str) -> Module {
     module.iter().cloned().chain([name.to_owned()]).collect()
 }
 
-/// Cuts the unit tests off, which may use everything, and removes comments and the content of
-/// strings.
+/// Removes the unit tests, which may import everything, and comments, and the content of strings.
 fn without_tests_and_comments(source: &str) -> String {
     let end = source.find("#[cfg(test)]\nmod tests").unwrap_or(source.len());
     let lines = source[..end]
@@ -133,7 +136,7 @@ fn without_tests_and_comments(source: &str) -> String {
     code.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
 }
 
-/// Returns the `use` statements of a source: whether each exports, and its tree.
+/// Returns the `use` statements of a source: whether each is a re-export, and its tree of paths.
 fn statements(source: &str) -> Vec<(bool, &str)> {
     let mut found = Vec::new();
     for (at, _) in source.match_indices("use ") {
@@ -150,7 +153,7 @@ fn statements(source: &str) -> Vec<(bool, &str)> {
     found
 }
 
-/// Returns the paths of a tree such as `a::{b, c::d as e}`, without new names.
+/// Returns the paths in a tree such as `a::{b, c::d as e}`, without `as` names.
 fn expand(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((prefix, rest)) = tree.split_once('{') else {
@@ -168,7 +171,7 @@ fn expand(tree: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the paths from `crate`, `self` or `super` on that stand in code.
+/// Returns the paths in code that begin with `crate`, `self` or `super`.
 fn inline_paths(source: &str) -> Vec<String> {
     let is_path = |character: char| character.is_alphanumeric() || "_:".contains(character);
     let words = source.split(|character| !is_path(character));
@@ -179,8 +182,9 @@ fn inline_paths(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the imports that lie on circles: those from whose target a way leads back.
-fn circles(graph: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<(&Module, &Module)> {
+/// Returns the imports that are part of a cycle: their target imports the source, directly or
+/// indirectly.
+fn find_cycles(graph: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<(&Module, &Module)> {
     let reachable = |start: &Module| {
         let mut reached = BTreeSet::new();
         let mut pending = vec![start];
@@ -197,20 +201,20 @@ fn circles(graph: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<(&Module, &Mo
 }
 
 #[test]
-fn no_imports_form_a_circle() {
+fn imports_form_no_cycle() {
     let mut found = Vec::new();
     for (folder, root) in CRATES {
         let parsed = Crate::read(&repository().join(folder), root);
         assert!(parsed.sources.len() > 10, "{folder} has few sources");
-        for (from, to) in circles(&parsed.graph()) {
+        for (from, to) in find_cycles(&parsed.graph()) {
             found.push(format!("{folder}: {} imports {}", from.join("::"), to.join("::")));
         }
     }
-    assert!(found.is_empty(), "imports go round in a circle:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "imports form cycles:\n{}", found.join("\n"));
 }
 
 #[test]
-fn a_circle_is_found_through_exports_and_not_between_a_module_and_its_own() {
+fn cycle_through_a_re_export_is_found_but_not_one_with_a_parent() {
     let sources = [
         ("", "mod a; mod b; mod c; pub use a::{inner::Thing, Other};"),
         ("a", "mod inner; pub use inner::Thing; use crate::c::Leaf;"),
@@ -241,9 +245,9 @@ fn a_circle_is_found_through_exports_and_not_between_a_module_and_its_own() {
         parsed.sources.insert(module, source.to_owned());
     }
     let graph = parsed.graph();
-    let circle = circles(&graph)
+    let cycle = find_cycles(&graph)
         .into_iter()
         .map(|(from, to)| [from.join("::"), to.join("::")]);
     let expected = [["a::inner", "b"], ["b", "a::inner"]].map(|edge| edge.map(str::to_owned));
-    assert_eq!(circle.collect::<Vec<_>>(), expected);
+    assert_eq!(cycle.collect::<Vec<_>>(), expected);
 }

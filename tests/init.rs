@@ -1,4 +1,6 @@
-//! The init's programs that are in the repository are what its sources give.
+//! Checks that the prebuilt programs of the guest's init match their sources.
+//!
+//! `just init` builds `src/guest/init/<processor>` from `guest/init`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +8,7 @@ use std::process::{Command, Output};
 
 use support::skip::skip;
 
-/// Runs a command in the directory of the sources, without flags from outside.
+/// Runs a command in `guest/init`, without compiler flags from the environment.
 fn run(command: &mut Command) -> Output {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/init");
     for variable in [
@@ -21,10 +23,10 @@ fn run(command: &mut Command) -> Output {
     command.current_dir(sources).output().expect("the command can be run")
 }
 
-/// Builds the program for a processor, and compares it with the one that is checked in, where the
-/// compiler is the one that made that. Returns its path; `None`, with the reason on stderr, where
-/// it cannot be built.
-fn built_as_checked_in(cpu: &str) -> Option<PathBuf> {
+/// Builds the program for a processor, and returns its path. Compares it with the prebuilt one if
+/// the compiler has the pinned version. Returns `None` and reports the test as skipped if the
+/// compiler does not support the target.
+fn build_and_compare(cpu: &str) -> Option<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let triple = format!("{cpu}-unknown-linux-gnu");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("init");
@@ -38,36 +40,37 @@ fn built_as_checked_in(cpu: &str) -> Option<PathBuf> {
         "--target-dir",
     ];
     let output = run(Command::new(env!("CARGO")).args(build).arg(&target));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let compiler = String::from_utf8(run(Command::new("rustc").arg("--version")).stdout).expect("a version is text");
-    let pinned = fs::read_to_string(repository.join("guest/init/rust-toolchain.toml")).expect("it is there");
+    let pinned =
+        fs::read_to_string(repository.join("guest/init/rust-toolchain.toml")).expect("the file is in the repository");
     let is_pinned = compiler
         .split_whitespace()
         .nth(1)
         .is_some_and(|version| pinned.contains(&format!("\"{version}\"")));
-    // E0463: there is no `core` for the target.
-    if !output.status.success() && (!is_pinned || said.contains("E0463")) {
+    // E0463: `core` for the target is not installed.
+    if !output.status.success() && (!is_pinned || stderr.contains("E0463")) {
         skip(&format!(
             "{compiler} does not build the init for {triple}: rustup target add {triple}"
         ));
         return None;
     }
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success(), "{stderr}");
     let program = target.join(&triple).join("release/microagent-init");
-    // Another compiler gives other bytes; that it works has been seen.
+    // Another compiler produces other bytes: then it is enough that it compiles the program.
     if is_pinned {
-        let checked_in = fs::read(repository.join("src/guest/init").join(cpu)).expect("it is there");
+        let prebuilt = fs::read(repository.join("src/guest/init").join(cpu)).expect("the file is in the repository");
         assert!(
-            checked_in == fs::read(&program).expect("it was built"),
-            "guest changed without `just init`"
+            prebuilt == fs::read(&program).expect("it was built"),
+            "the init changed: run `just init`"
         );
     }
     Some(program)
 }
 
 #[test]
-fn the_sources_give_the_amd64_program_that_is_injected() {
-    let Some(program) = built_as_checked_in("x86_64") else {
+fn prebuilt_amd64_init_matches_its_sources() {
+    let Some(program) = build_and_compare("x86_64") else {
         return;
     };
     let output = run(&mut Command::new(&program));
@@ -79,6 +82,6 @@ fn the_sources_give_the_amd64_program_that_is_injected() {
 }
 
 #[test]
-fn the_sources_give_the_arm64_program_that_is_injected() {
-    built_as_checked_in("aarch64");
+fn prebuilt_arm64_init_matches_its_sources() {
+    build_and_compare("aarch64");
 }

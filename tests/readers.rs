@@ -1,4 +1,4 @@
-//! Disk images that are no files of their own: in memory, in a part of a file, over a network.
+//! Disk images that are not files: in memory, in part of a file, or at the end of a network.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use microagent::verify::{verify, verify_reader};
 use oci::{Algorithm, Digest};
 use support::program::repository;
 
-/// The image that ships with the repository, as a disk image.
+/// Builds a disk image of the repository's sample image, in memory.
 fn hello() -> Vec<u8> {
     let layout = format!("oci:{}:latest", repository().join("examples/hello").display());
     let mut options = BuildOptions::new(layout.parse().unwrap());
@@ -28,15 +28,15 @@ fn hello() -> Vec<u8> {
     image
 }
 
-/// A part of a file, such as a partition.
-struct Part {
+/// A byte range of a file, such as a partition.
+struct FilePart {
     file: File,
     start: u64,
     len: u64,
 }
 
-impl Part {
-    /// The last part of a new file.
+impl FilePart {
+    /// Writes bytes to the end of a new file, and returns their range.
     fn of(bytes: &[u8]) -> Self {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[0xA5; 12_345]).unwrap();
@@ -49,7 +49,7 @@ impl Part {
     }
 }
 
-impl ReadAt for Part {
+impl ReadAt for FilePart {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, self.start + offset)
     }
@@ -59,18 +59,19 @@ impl ReadAt for Part {
     }
 }
 
-/// A store that gives blocks of 4 KiB, one request after another, and can be lost.
-struct Store<'a> {
+/// A remote disk, which is read in blocks of 4 KiB, and whose connection breaks after a number of
+/// requests.
+struct RemoteDisk<'a> {
     bytes: &'a [u8],
-    /// Requests until it is lost.
-    left: Mutex<usize>,
+    /// Requests until the connection breaks.
+    requests_left: Mutex<usize>,
 }
 
-impl ReadAt for Store<'_> {
+impl ReadAt for RemoteDisk<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
         for block in offset / 4096..end.div_ceil(4096) {
-            let mut left = self.left.lock().unwrap();
+            let mut left = self.requests_left.lock().unwrap();
             *left = left.checked_sub(1).ok_or(io::ErrorKind::ConnectionReset)?;
             let start = offset.max(block * 4096);
             let end = end.min((block + 1) * 4096);
@@ -85,15 +86,16 @@ impl ReadAt for Store<'_> {
     }
 }
 
-fn store(bytes: &[u8], requests: usize) -> Store<'_> {
-    Store {
+fn remote_disk(bytes: &[u8], requests: usize) -> RemoteDisk<'_> {
+    RemoteDisk {
         bytes,
-        left: Mutex::new(requests),
+        requests_left: Mutex::new(requests),
     }
 }
 
-/// Everything that a disk says of itself and of a directory, as JSON, and a file of it.
-fn seen<R: ReadAt>(disk: &DiskImage<R>) -> (serde_json::Value, String, Vec<u8>, Vec<u8>) {
+/// Returns what a disk image reads as: its summary and the listing of a directory in JSON, then the
+/// content of a file by both ways to read it.
+fn read_all<R: ReadAt>(disk: &DiskImage<R>) -> (serde_json::Value, String, Vec<u8>, Vec<u8>) {
     let mut summary = serde_json::to_value(disk.summary().unwrap()).unwrap();
     summary.as_object_mut().unwrap().remove("path");
     let listed = serde_json::to_string(&disk.list(b"/etc").unwrap()).unwrap();
@@ -106,27 +108,30 @@ fn seen<R: ReadAt>(disk: &DiskImage<R>) -> (serde_json::Value, String, Vec<u8>, 
 }
 
 #[test]
-fn a_disk_is_the_same_wherever_its_bytes_are() {
+fn disk_image_reads_the_same_from_every_source() {
     let image = hello();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hello.ext4");
     fs::write(&path, &image).unwrap();
     let disk = DiskImage::open(&path).unwrap();
     assert_eq!(disk.summary().unwrap().path, Some(path));
-    let expected = seen(&disk);
+    let expected = read_all(&disk);
     assert!(expected.1.contains(r#""name":"motd","type":"file""#), "{}", expected.1);
     assert!(!expected.2.is_empty());
     assert_eq!(expected.2, expected.3);
-    assert_eq!(seen(&DiskImage::new(&image).unwrap()), expected);
-    assert_eq!(seen(&DiskImage::new(Part::of(&image)).unwrap()), expected);
-    assert_eq!(seen(&DiskImage::new(store(&image, usize::MAX)).unwrap()), expected);
+    assert_eq!(read_all(&DiskImage::new(&image).unwrap()), expected);
+    assert_eq!(read_all(&DiskImage::new(FilePart::of(&image)).unwrap()), expected);
+    assert_eq!(
+        read_all(&DiskImage::new(remote_disk(&image, usize::MAX)).unwrap()),
+        expected
+    );
     let disk = DiskImage::new(image).unwrap();
-    assert_eq!(seen(&disk), expected);
+    assert_eq!(read_all(&disk), expected);
     assert_eq!(disk.summary().unwrap().path, None);
 }
 
 #[test]
-fn files_that_are_open_at_once_outlive_their_disk() {
+fn open_files_are_independent_and_outlive_their_disk_image() {
     let disk = DiskImage::new(hello()).unwrap();
     let read = |mut content: microagent::inspect::FileContent<Vec<u8>>| {
         let mut bytes = Vec::new();
@@ -143,6 +148,7 @@ fn files_that_are_open_at_once_outlive_their_disk() {
     assert_eq!(read(first), expected[expected.len() - 1..]);
 }
 
+/// Returns the message of an error and of its causes.
 fn chain(error: &dyn Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", chain(cause)),
@@ -151,14 +157,14 @@ fn chain(error: &dyn Error) -> String {
 }
 
 #[test]
-fn errors_of_a_reader_name_no_path() {
+fn error_of_an_image_without_a_path_names_none() {
     let text = |error: InspectError| {
         assert_eq!(error.image, None);
         chain(&error)
     };
-    let nothing = DiskImage::new(&[0_u8; 4096][..]).unwrap_err();
+    let empty = DiskImage::new(&[0_u8; 4096][..]).unwrap_err();
     assert_eq!(
-        text(nothing),
+        text(empty),
         "could not inspect the disk image: not an ext2, ext3 or ext4 file system"
     );
     let image = hello();
@@ -168,16 +174,16 @@ fn errors_of_a_reader_name_no_path() {
         "could not inspect the disk image: could not read \"/nothing\": no such file or directory"
     );
 
-    let lost = DiskImage::new(store(&image, 0)).unwrap_err();
+    let lost = DiskImage::new(remote_disk(&image, 0)).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::from(io::ErrorKind::ConnectionReset));
     let expected = "could not inspect the disk image: could not read the image at byte 1024: connection reset";
     assert_eq!(text(lost), expected);
-    // The requests of opening the file, and none for its content.
+    // As many requests as opening the file takes, and none for its content.
     let requests = (1..1000).find(|&requests| {
-        let opened = DiskImage::new(store(&image, requests)).map(|disk| disk.content(b"/etc/motd"));
+        let opened = DiskImage::new(remote_disk(&image, requests)).map(|disk| disk.content(b"/etc/motd"));
         opened.is_ok_and(|content| content.is_ok())
     });
-    let disk = DiskImage::new(store(&image, requests.unwrap())).unwrap();
+    let disk = DiskImage::new(remote_disk(&image, requests.unwrap())).unwrap();
     let error = disk.content(b"/etc/motd").unwrap().read(&mut [0]).unwrap_err();
     let error = error.downcast::<InspectError>().unwrap();
     assert!(matches!(error.reason, InspectReason::Path { .. }), "{error:?}");
@@ -189,7 +195,7 @@ fn errors_of_a_reader_name_no_path() {
 }
 
 #[test]
-fn a_reader_can_be_cancelled() {
+fn cancelled_disk_image_returns_errors() {
     let image = hello();
     let cancel = Cancel::new();
     let disk = DiskImage::new_until(&image, &cancel).unwrap();
@@ -209,21 +215,21 @@ fn a_reader_can_be_cancelled() {
 }
 
 #[test]
-fn a_reader_is_verified_as_a_file_is() {
+fn verify_reader_equals_verify_of_a_file() {
     let mut image = hello();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hello.ext4");
     let right = Digest::of(Algorithm::Sha256, &image);
     let cancel = Cancel::new();
-    let verdict = verify_reader(Part::of(&image), Some(&right), &cancel).unwrap();
+    let verdict = verify_reader(FilePart::of(&image), Some(&right), &cancel).unwrap();
     assert!(verdict.is_clean(), "{verdict:?}");
     assert_eq!((verdict.path, verdict.size_bytes), (None, 16 << 20));
 
-    // A free block more in the superblock, and so another digest.
+    // The superblock counts one free block too many, or too few, and the digest differs.
     image[1024 + 0xC] ^= 1;
     fs::write(&path, &image).unwrap();
     for digest in [None, Some(&right)] {
-        let verdict = verify_reader(Part::of(&image), digest, &cancel).unwrap();
+        let verdict = verify_reader(FilePart::of(&image), digest, &cancel).unwrap();
         let mut expected = serde_json::to_value(verify(&path, digest, &cancel).unwrap()).unwrap();
         assert_eq!(
             expected["problems"].as_array().unwrap().len(),
@@ -233,7 +239,7 @@ fn a_reader_is_verified_as_a_file_is() {
         assert_eq!(serde_json::to_value(verdict).unwrap(), expected);
     }
 
-    let error = verify_reader(store(&image, 1000), Some(&right), &cancel).unwrap_err();
+    let error = verify_reader(remote_disk(&image, 1000), Some(&right), &cancel).unwrap_err();
     let expected = "could not inspect the disk image: could not read the image at byte ";
     assert!(chain(&error).starts_with(expected), "{}", chain(&error));
 }

@@ -1,6 +1,7 @@
-//! Builds with fewer threads or less memory than they ask for: an error like others, or the image.
+//! Commands with limits on threads or memory: each ends with an ordinary error, or succeeds.
 //!
-//! Needs Linux and root, since a limit on threads (`ulimit -u`) does not hold for root.
+//! Needs Linux and root. The commands run as another user, since the limit on threads (`ulimit -u`)
+//! does not apply to root.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
@@ -20,31 +21,32 @@ use support::single_image::{Layout, digest};
 use support::skip::skip;
 use support::tools;
 
-/// The first of the users that nobody else on the machine is, so that all their threads are the
-/// program's.
+/// First of the user IDs for tests. No account has them, so each one's only threads are those of
+/// the program.
 const FIRST_USER: u32 = 100_000_000;
+/// Number of user IDs in use by this process.
 static USERS: AtomicU32 = AtomicU32::new(0);
 
 /// The digest of the sample image's index.
 const SAMPLE: &str = "sha256:cd5c69a0018311b0abb2459ce53df7a4c693346459185473f345de02d9447edd";
 
-/// Longest time of a run that does not hang.
+/// Time after which a command counts as hanging.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// A directory where the user works, and the program in it.
+/// A directory of a user ID, with a copy of the program, the sample image, and a password.
 struct Home {
     directory: TempDir,
     user: u32,
 }
 
 impl Home {
-    /// One; `None`, with the reason on stderr, where there can be no other user.
+    /// Creates a directory; `None` if commands cannot run as another user, and the test is skipped.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() || tools::are_missing(&["prlimit", "setpriv"]) {
             skip("only root can run a program as another user, with prlimit and setpriv");
             return None;
         }
-        // Another one for each test: they run at once, in one process or in many.
+        // A user ID for each test: tests run at once, in one process or in several.
         let user = FIRST_USER + 16 * std::process::id() + USERS.fetch_add(1, Ordering::Relaxed);
         let directory = TempDir::new().unwrap();
         chown(directory.path(), Some(user), Some(user)).unwrap();
@@ -63,8 +65,8 @@ impl Home {
         self.directory.path().join(name)
     }
 
-    /// Runs the program as the user within a limit of prlimit(1), and checks that it ends by
-    /// itself, without a panic.
+    /// Runs the program as the user with a limit of prlimit(1), and asserts that it ends by itself,
+    /// without a panic, with status 0, or with status 1 and an error message.
     fn run(&self, limit: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new("sh");
         command.args([
@@ -83,21 +85,21 @@ impl Home {
             .env("HOME", self.directory.path());
         let output = tools::output_within(&mut command, DEADLINE).unwrap();
         let output = output.unwrap_or_else(|| panic!("{limit} {arguments:?} hangs"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.signal(), None, "{limit} {arguments:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), None, "{limit} {arguments:?}: {stderr}");
         for word in ["panic", "abort", "memory allocation"] {
-            assert!(!said.contains(word), "{limit} {arguments:?}: {said}");
+            assert!(!stderr.contains(word), "{limit} {arguments:?}: {stderr}");
         }
         match output.status.code() {
             Some(0) => {}
-            Some(1) => assert!(said.contains("error: "), "{limit} {arguments:?}: {said}"),
-            _ => panic!("{limit} {arguments:?}: {}, {said}", output.status),
+            Some(1) => assert!(stderr.contains("error: "), "{limit} {arguments:?}: {stderr}"),
+            _ => panic!("{limit} {arguments:?}: {}, {stderr}", output.status),
         }
         output
     }
 
-    /// Runs it with 1, 2, … threads, until it succeeds with three limits in a row. Returns on how
-    /// many it failed.
+    /// Runs the program with limits of 1, 2, … threads until it has succeeded three times. Returns
+    /// how often it failed.
     fn run_with_few_threads(&self, arguments: &[&str]) -> usize {
         let mut failures = 0;
         let mut successes = 0;
@@ -107,11 +109,11 @@ impl Home {
             } else {
                 failures += 1;
             }
-            for left in ["out.ext4", "state"] {
-                let path = self.path(left);
+            for created in ["out.ext4", "state"] {
+                let path = self.path(created);
                 let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
             }
-            assert_eq!(partial_files(self.directory.path()), 0);
+            assert_eq!(count_partial_files(self.directory.path()), 0);
             if successes == 3 {
                 return failures;
             }
@@ -120,11 +122,13 @@ impl Home {
     }
 }
 
-fn partial_files(directory: &Path) -> usize {
+/// Returns the number of temporary files in a directory.
+fn count_partial_files(directory: &Path) -> usize {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_string_lossy().contains(".partial")).count()
 }
 
+/// Returns the arguments of a build.
 fn build<'a>(image: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let arguments = [
         "rootfs",
@@ -141,7 +145,7 @@ fn build<'a>(image: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_build_from_a_layout_needs_few_threads() {
+fn build_from_a_layout_needs_few_threads() {
     let Some(home) = Home::new() else { return };
     let image = format!("oci:hello@{SAMPLE}");
     for more in [
@@ -149,13 +153,13 @@ fn a_build_from_a_layout_needs_few_threads() {
         &["--threads", "1"],
         &["--threads", "8", "--progress", "none"],
     ] {
-        // Without a thread that hears signals, a build could not be stopped.
+        // A build fails without a second thread, which waits for signals.
         assert_eq!(home.run_with_few_threads(&build(&image, more)), 1);
     }
 }
 
 #[test]
-fn a_build_from_a_registry_needs_few_threads() {
+fn build_from_a_registry_needs_few_threads() {
     let Some(home) = Home::new() else { return };
     let Some(registry) = Registry::start(false) else { return };
     let layout = format!("oci:{}", sample().display());
@@ -169,7 +173,7 @@ fn a_build_from_a_registry_needs_few_threads() {
 }
 
 #[test]
-fn commands_that_look_into_an_image_need_few_threads() {
+fn inspect_verify_and_diff_need_few_threads() {
     let Some(home) = Home::new() else { return };
     let image = format!("oci:hello@{SAMPLE}");
     let output = home.run("--nproc=20", &build(&image, &[]));
@@ -187,10 +191,10 @@ fn commands_that_look_into_an_image_need_few_threads() {
 }
 
 #[test]
-fn a_window_that_memory_has_no_room_for_is_an_error() {
+fn zstd_window_larger_than_memory_is_an_error() {
     let Some(home) = Home::new() else { return };
     let layout = Layout::create(home.path("layout"));
-    // A frame of one block with a window of 512 MiB, of a content that is not said (RFC 8878,
+    // A frame of one block with a window of 512 MiB and without Frame_Content_Size (RFC 8878,
     // "Frame_Header").
     let tar = [0; 1024];
     let block = u32::try_from(tar.len()).unwrap() << 3 | 1;
@@ -199,15 +203,15 @@ fn a_window_that_memory_has_no_room_for_is_an_error() {
     let image = format!("oci:layout@{image}");
     assert!(home.run("--as=2000000000", &build(&image, &[])).status.success());
     let output = home.run("--as=400000000", &build(&image, &["--threads", "2"]));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("no memory for the zstd stream's window of 536870912 bytes"),
-        "{said}"
+        stderr.contains("no memory for the zstd stream's window of 536870912 bytes"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn an_image_that_promises_large_tables_takes_no_memory() {
+fn superblock_with_huge_counts_takes_no_memory() {
     let Some(home) = Home::new() else { return };
     let image = format!("oci:hello@{SAMPLE}");
     assert!(
@@ -217,8 +221,7 @@ fn an_image_that_promises_large_tables_takes_no_memory() {
     );
     let path = home.path("out.ext4");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    // s_blocks_count_lo, s_blocks_count_hi, s_inodes_count; the file is as large as they say, and a
-    // hole.
+    // s_blocks_count_lo and s_inodes_count. The file has that size, and is a hole there.
     file.write_all_at(&u32::MAX.to_le_bytes(), 1024 + 4).unwrap();
     file.write_all_at(&u32::MAX.to_le_bytes(), 1024).unwrap();
     file.set_len(u64::from(u32::MAX) << 12).unwrap();
@@ -236,17 +239,17 @@ fn an_image_that_promises_large_tables_takes_no_memory() {
         command.current_dir(home.directory.path());
         let output = tools::output_within(&mut command, DEADLINE).unwrap();
         let output = output.unwrap_or_else(|| panic!("{arguments:?} hangs"));
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.code().is_some_and(|code| code <= 2),
-            "{arguments:?}: {} {said}",
+            "{arguments:?}: {} {stderr}",
             output.status
         );
     }
 }
 
 #[test]
-fn a_login_needs_few_threads() {
+fn login_needs_few_threads() {
     let Some(home) = Home::new() else { return };
     let Some(registry) = Registry::start(true) else { return };
     let host = registry.host.replace("127.0.0.1", "localhost");

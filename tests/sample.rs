@@ -1,4 +1,5 @@
-//! The image that ships with the repository is what it says: whole, small, reproducible, and pinned by the README.
+//! The sample image, `examples/hello`: it is complete, small, reproducible, and named in the README
+//! by its digest.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -28,24 +29,25 @@ fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("the documents of the sample are JSON")
 }
 
-fn top() -> Value {
+fn index() -> Value {
     json(&fs::read(layout().join("index.json")).expect("a layout has an index.json"))
 }
 
 fn sha256(bytes: &[u8]) -> String {
     let mut digest = "sha256:".to_owned();
     for byte in Sha256::digest(bytes) {
-        write!(digest, "{byte:02x}").expect("a string takes it all");
+        write!(digest, "{byte:02x}").expect("writing to a string succeeds");
     }
     digest
 }
 
-/// Collects the digest of every descriptor reachable from a document, and checks its size and the blob's digest.
-fn follow(document: &Value, seen: &mut BTreeSet<String>) {
+/// Collects the digests of all descriptors that are reachable from a document. Checks the size and
+/// digest of each one's blob.
+fn collect_digests(document: &Value, seen: &mut BTreeSet<String>) {
     match document {
-        Value::Array(items) => items.iter().for_each(|item| follow(item, seen)),
+        Value::Array(items) => items.iter().for_each(|item| collect_digests(item, seen)),
         Value::Object(fields) => {
-            fields.values().for_each(|field| follow(field, seen));
+            fields.values().for_each(|field| collect_digests(field, seen));
             let Some(digest) = fields.get("digest").and_then(Value::as_str) else {
                 return;
             };
@@ -57,7 +59,7 @@ fn follow(document: &Value, seen: &mut BTreeSet<String>) {
                 .as_str()
                 .is_some_and(|media_type| media_type.ends_with("json"))
             {
-                follow(&json(&bytes), seen);
+                collect_digests(&json(&bytes), seen);
             }
         }
         _ => {}
@@ -67,7 +69,7 @@ fn follow(document: &Value, seen: &mut BTreeSet<String>) {
 #[test]
 fn every_blob_is_reachable_and_has_the_digest_and_size_of_its_descriptor() {
     let mut reachable = BTreeSet::new();
-    follow(&top(), &mut reachable);
+    collect_digests(&index(), &mut reachable);
     let stored: BTreeSet<String> = fs::read_dir(layout().join("blobs/sha256"))
         .expect("a layout has blobs")
         .map(|entry| format!("sha256:{}", entry.expect("blobs can be listed").file_name().display()))
@@ -85,9 +87,9 @@ fn the_sample_stays_small() {
 }
 
 #[test]
-fn the_readme_pins_the_sample_by_its_digest() {
+fn readme_pins_the_sample_by_its_digest() {
     let readme = fs::read_to_string(repository().join("README.md")).expect("the repository has a README");
-    let digest = top()["manifests"][0]["digest"]
+    let digest = index()["manifests"][0]["digest"]
         .as_str()
         .expect("a descriptor has a digest")
         .to_owned();
@@ -98,14 +100,16 @@ fn the_readme_pins_the_sample_by_its_digest() {
 }
 
 #[test]
-fn the_first_command_of_the_readme_builds_the_sample() {
+fn first_command_of_the_readme_builds_the_sample() {
     let readme = fs::read_to_string(repository().join("README.md")).expect("the repository has a README");
     let line = readme
         .lines()
         .find(|line| line.starts_with("cargo run "))
-        .expect("the README begins with a command");
-    let (_, arguments) = line.split_once(" -- ").expect("Cargo passes arguments on");
-    let made = tempfile::tempdir().expect("the temporary directory is writable");
+        .expect("the README has a cargo command");
+    let (_, arguments) = line
+        .split_once(" -- ")
+        .expect("the command passes arguments to the program");
+    let directory = tempfile::tempdir().expect("the temporary directory is writable");
     let output = Command::new(env!("CARGO_BIN_EXE_microagent"))
         .args(
             arguments
@@ -113,34 +117,34 @@ fn the_first_command_of_the_readme_builds_the_sample() {
                 .map(|word| word.replace("oci:", &format!("oci:{}/", repository().display()))),
         )
         .arg("--state-dir")
-        .arg(made.path().join("state"))
-        .current_dir(made.path())
+        .arg(directory.path().join("state"))
+        .current_dir(directory.path())
         .output()
         .expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let image = File::open(made.path().join("hello.ext4")).expect("the command names its output");
+    let image = File::open(directory.path().join("hello.ext4")).expect("the command names its output");
     let report = ext4::check(image).expect("the image can be read");
     assert!(report.is_clean(), "{report:#?}");
 }
 
 #[test]
-fn the_generator_reproduces_the_sample() {
-    let made = tempfile::tempdir().expect("the temporary directory is writable");
+fn generator_reproduces_the_sample() {
+    let directory = tempfile::tempdir().expect("the temporary directory is writable");
     let generator = repository().join("examples/make-hello");
     let run = Command::new("python3")
         .arg("-B")
         .arg(generator)
-        .arg(made.path())
+        .arg(directory.path())
         .envs([("TZ", "Pacific/Kiritimati"), ("LC_ALL", "C"), ("PYTHONHASHSEED", "1")])
         .output();
     if run.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return skip("python3 is not installed");
     }
     assert!(run.expect("python3 runs").status.success());
-    assert_eq!(files(made.path()), files(&layout()));
+    assert_eq!(files(directory.path()), files(&layout()));
 }
 
-/// Every file below a directory with its content.
+/// Returns all files below a directory, with their content.
 fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut pending = vec![PathBuf::new()];

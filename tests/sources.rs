@@ -1,33 +1,62 @@
-//! Image sources from the outside: layouts with anything wrong in them, a registry that fails in every way, a real one.
+//! Image sources: registries, layouts, archives and tars, with credentials and the blob store.
+//!
+//! Most tests use a registry in the test's own process (`support::server::Server`), which can fail
+//! in every way. A new case goes to the module of its subject:
+//!
+//! | module | tests |
+//! |---|---|
+//! | `archives` | `oci-archive:`, `docker-archive:`, `dir:` and `tar:` references |
+//! | `asynchronous` | calls of the library from the threads of an asynchronous runtime |
+//! | `corrupt_streams` | layers whose gzip or zstd stream is truncated or corrupt |
+//! | `documents` | unusual and invalid manifests, configs and indexes |
+//! | `downloads` | resumed, concurrent and unnecessary downloads |
+//! | `events` | events of a build |
+//! | `faults` | errors of a registry; the helpers for an image with one layer |
+//! | `file_modes` | modes of files and directories in the state directory |
+//! | `layouts` | layout directories |
+//! | `logins` | `registry login`, from a `401` to an image |
+//! | `other_users` | files and directories that belong to other users of the host |
+//! | `platforms` | the choice and the list of platforms |
+//! | `proxies` | HTTP and SOCKS proxies |
+//! | `random_faults` | registries with pseudo-random faults |
+//! | `real_registry` | Docker's registry, with images that skopeo pushes |
+//! | `redirects` | redirects, and token servers on other hosts |
+//! | `registries` | a table of variants of registries, each compared with skopeo |
+//! | `secrets` | servers that repeat secrets, which the program must not print |
+//! | `store` | builds that share a blob store, and `cache` commands |
+//! | `threads` | builds with different numbers of threads |
+//! | `tokens` | credentials and tokens: who receives them |
+//! | `tracing` | log events of downloads |
+//! | `zstd_windows` | zstd frames with large windows |
 
 #![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
-#![cfg_attr(unix, expect(clippy::print_stdout, reason = "a skipped test has to say so"))]
+#![cfg_attr(unix, expect(clippy::print_stdout, reason = "a skipped test prints the reason"))]
 
 mod archives;
 mod asynchronous;
+mod corrupt_streams;
 mod documents;
 mod downloads;
 mod events;
 mod faults;
+#[cfg(unix)]
+mod file_modes;
 mod layouts;
 mod logins;
-mod luck;
 #[cfg(unix)]
-mod neighbours;
+mod other_users;
 mod platforms;
-#[cfg(unix)]
-mod private;
 mod proxies;
-mod real;
+mod random_faults;
+mod real_registry;
 mod redirects;
 mod registries;
 mod secrets;
 mod store;
-mod streams;
 mod threads;
 mod tokens;
 mod tracing;
-mod windows;
+mod zstd_windows;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -42,12 +71,12 @@ use oci::{
 };
 use tempfile::TempDir;
 
-/// A state directory, and how to use it.
+/// A state directory, and the options for sources that use it.
 struct State {
     directory: TempDir,
     registry: RegistryOptions,
     keep_unpacked: bool,
-    /// The latest progress that was reported.
+    /// The progress that was reported last.
     progress: Arc<Mutex<Progress>>,
     cancel: Cancel,
     max_download: u64,
@@ -89,13 +118,13 @@ impl State {
         Source::open(&Reference::parse(reference).unwrap(), &options)
     }
 
-    /// Where the store has a blob.
+    /// Returns the path of a blob in the store.
     fn stored(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap();
         self.directory.path().join("state/blobs/sha256").join(hex)
     }
 
-    /// Where the store has the beginning of a blob.
+    /// Returns the path of a partial blob in the store.
     fn partial(&self, digest: &str) -> PathBuf {
         self.stored(digest).with_extension("partial")
     }
@@ -107,7 +136,7 @@ fn with_auth_file(auth_file: PathBuf) -> RegistryOptions {
     options
 }
 
-/// Opens a reference and resolves it for an architecture of Linux.
+/// Opens a reference, and resolves it for Linux on an architecture.
 fn resolve(reference: &str, architecture: &str) -> Result<Image, ImageError> {
     State::new().open(reference)?.resolve(&linux(architecture))
 }
@@ -116,7 +145,7 @@ fn linux(architecture: &str) -> Platform {
     Platform::parse("linux", architecture).unwrap()
 }
 
-/// `microagent rootfs build` of what is in the image and nothing else, for amd64.
+/// Returns the command of a build for amd64 without an init.
 fn rootfs_build(reference: &str, out: &Path, state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
     command.args(["rootfs", "build", "--arch", "amd64", "--init", "none"]);
@@ -125,7 +154,7 @@ fn rootfs_build(reference: &str, out: &Path, state: &Path) -> Command {
     command
 }
 
-/// The verified bytes of a layer.
+/// Reads and verifies the blob of a layer.
 fn read(source: &Source, layer: &Layer) -> Result<Vec<u8>, ImageError> {
     let mut blob = VerifyingReader::new(source.blob(layer)?, layer.digest.clone(), Some(layer.size));
     let mut content = Vec::new();
@@ -136,7 +165,7 @@ fn read(source: &Source, layer: &Layer) -> Result<Vec<u8>, ImageError> {
     Ok(content)
 }
 
-/// An error with all its causes, as a user gets to see it.
+/// Returns the message of an error and of its causes, as the program prints it.
 fn chain(error: &ImageError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

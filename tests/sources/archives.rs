@@ -1,4 +1,4 @@
-//! Images in archives and directories: what skopeo writes, what docker writes, and plain tars.
+//! Archives and directories as skopeo and docker write them, and plain tars.
 
 use std::fs;
 use std::io::Write;
@@ -19,7 +19,7 @@ use crate::sources::{State, linux, read, rootfs_build};
 use support::layout::{TestLayout, config, digest, named};
 use support::registry::{has_tools, skopeo};
 
-/// An image, as it is resolved, and what its layers hold.
+/// Resolves an image, and reads its layers.
 fn pull(reference: &str) -> Result<(Image, Vec<Vec<u8>>), ImageError> {
     let source = State::new().open(reference)?;
     let image = source.resolve(&linux("amd64"))?;
@@ -32,7 +32,8 @@ fn diff_ids(image: &Image) -> Vec<Digest> {
     image.layers.iter().map(|layer| layer.diff_id.clone()).collect()
 }
 
-/// A layout with an image of two layers, tagged `latest`; and what the layers hold.
+/// Creates a layout with an image of two layers, tagged `latest`. Returns the layout, the image's
+/// descriptor, and the content of the layers.
 fn two_layers() -> (TestLayout, Value, Vec<Vec<u8>>) {
     let layout = TestLayout::new();
     let layers = ["one", "two"].map(|name| tar(name, 3000));
@@ -41,6 +42,7 @@ fn two_layers() -> (TestLayout, Value, Vec<Vec<u8>>) {
     (layout, image, layers.map(String::into_bytes).to_vec())
 }
 
+/// Compresses a file, and returns the path of the result.
 fn gzip(file: &Path) -> PathBuf {
     let compressed = file.with_extension("tar.gz");
     let mut encoder = GzEncoder::new(fs::File::create(&compressed).unwrap(), Compression::fast());
@@ -49,7 +51,7 @@ fn gzip(file: &Path) -> PathBuf {
     compressed
 }
 
-/// Writes an archive of these members.
+/// Writes an archive with these members. Content that begins with `-> ` is a symlink's target.
 pub(crate) fn archive(directory: &TempDir, members: &[(&str, &[u8])]) -> PathBuf {
     let path = directory.path().join("made.tar");
     let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
@@ -71,7 +73,7 @@ pub(crate) fn archive(directory: &TempDir, members: &[(&str, &[u8])]) -> PathBuf
 }
 
 #[test]
-fn what_skopeo_writes_is_what_it_was() {
+fn skopeo_archives_and_directories_hold_the_original_image() {
     if !has_tools() {
         return;
     }
@@ -88,9 +90,9 @@ fn what_skopeo_writes_is_what_it_was() {
     ] {
         skopeo(&["copy", "-q", &layout.reference(":latest"), &target]);
         let (found, contents) = pull(&target).unwrap();
-        // In an archive, skopeo compresses the layers.
-        let is_same = contents == layers || target.starts_with("oci-archive:");
-        assert!(is_same && diff_ids(&found) == expected, "{target}");
+        // skopeo compresses layers in an archive.
+        let is_original = contents == layers || target.starts_with("oci-archive:");
+        assert!(is_original && diff_ids(&found) == expected, "{target}");
         assert_eq!(found.resolved_ref, format!("{target}@{}", found.digest));
         if target.starts_with("dir:") {
             assert_eq!(found.digest.to_string(), digest(&image));
@@ -114,7 +116,7 @@ fn what_skopeo_writes_is_what_it_was() {
     assert_eq!(
         found.digest,
         Digest::of(Algorithm::Sha256, &raw),
-        "the digest that skopeo says"
+        "the digest of skopeo's manifest"
     );
     let compressed = format!(
         "docker-archive:{}",
@@ -132,7 +134,7 @@ fn what_skopeo_writes_is_what_it_was() {
 }
 
 #[test]
-fn a_directory_of_several_platforms_is_searched() {
+fn dir_with_an_index_resolves_by_platform() {
     if !has_tools() {
         return;
     }
@@ -165,14 +167,14 @@ fn a_directory_of_several_platforms_is_searched() {
     );
 }
 
-/// The config of an image of these layers.
+/// Returns the config of an image with these layers.
 fn config_of(layout: &TestLayout, layers: &[&[u8]]) -> Vec<u8> {
     let layers: Vec<_> = layers.iter().map(|layer| layout.blob("", layer)).collect();
     config("linux/amd64", &layers).to_string().into_bytes()
 }
 
 #[test]
-fn old_and_new_docker_save_and_compressed_layers_give_the_same_image() {
+fn old_and_new_docker_save_formats_give_the_same_image() {
     let layout = TestLayout::new();
     let (one, two) = (tar("one", 2000), tar("two", 2000));
     let (one, two) = (one.as_bytes(), two.as_bytes());
@@ -221,7 +223,7 @@ fn old_and_new_docker_save_and_compressed_layers_give_the_same_image() {
 }
 
 #[test]
-fn of_several_saved_images_one_is_named() {
+fn docker_archive_with_several_images_needs_a_name() {
     let layout = TestLayout::new();
     let (one, two) = (tar("one", 2000), tar("two", 2000));
     let configs = [&one, &two].map(|layer| config_of(&layout, &[layer.as_bytes()]));
@@ -262,7 +264,7 @@ fn of_several_saved_images_one_is_named() {
 }
 
 #[test]
-fn layers_that_are_decompressed_to_know_their_size_are_so_once_and_within_the_limit() {
+fn compressed_docker_archive_layers_count_once_against_the_download_limit() {
     let layout = TestLayout::new();
     let layer = tar("one", 200_000);
     let config = config_of(&layout, &[layer.as_bytes(), layer.as_bytes()]);
@@ -288,7 +290,7 @@ fn layers_that_are_decompressed_to_know_their_size_are_so_once_and_within_the_li
 }
 
 #[test]
-fn archives_of_no_use_are_refused_by_name() {
+fn archives_without_a_usable_image_are_refused_with_the_cause() {
     let layout = TestLayout::new();
     let layer = tar("one", 2000);
     let good = config_of(&layout, &[layer.as_bytes()]);
@@ -369,7 +371,7 @@ fn a_plain_tar_is_an_image_of_one_layer() {
 }
 
 #[test]
-fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
+fn tar_on_standard_input_must_be_pinned() {
     let directory = tempfile::tempdir().unwrap();
     let content = tar("one", 5000);
     let pinned = format!("tar:-@{}", Digest::of(Algorithm::Sha256, content.as_bytes()));
@@ -400,12 +402,12 @@ fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
         outputs.push(fs::read(directory.path().join("out")).unwrap());
     }
     assert!(outputs[0] == outputs[1]);
-    let left: Vec<_> = fs::read_dir(directory.path().join("state/tmp")).unwrap().collect();
-    assert!(left.is_empty());
+    let remaining: Vec<_> = fs::read_dir(directory.path().join("state/tmp")).unwrap().collect();
+    assert!(remaining.is_empty());
 }
 
 #[test]
-fn a_cancellation_is_what_a_source_says_of_it() {
+fn cancelled_open_reports_the_cancellation() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("root.tar");
     fs::write(&path, tar("one", 5000)).unwrap();
@@ -423,7 +425,7 @@ fn a_cancellation_is_what_a_source_says_of_it() {
     }
 }
 
-/// Runs a build of what comes through a pipe.
+/// Runs a build of an image from a pipe.
 fn build_of_input(directory: &TempDir, input: &[u8]) -> Output {
     let mut command = rootfs_build("tar:-", &directory.path().join("out"), &directory.path().join("state"));
     command.args(["--allow-mutable", "--keep-unpacked"]);
@@ -437,7 +439,7 @@ fn build_of_input(directory: &TempDir, input: &[u8]) -> Output {
 }
 
 #[test]
-fn what_comes_by_a_pipe_is_there_when_a_build_begins_anew() {
+fn tar_from_standard_input_survives_a_restart_of_the_build() {
     let directory = tempfile::tempdir().unwrap();
     let tar = tar("one", 200_000);
     let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
@@ -449,16 +451,16 @@ fn what_comes_by_a_pipe_is_there_when_a_build_begins_anew() {
         fs::read(directory.path().join("out")).unwrap()
     };
     let first = build();
-    // So that the copy of the unpacked layer is found out, removed, and made anew.
+    // Corrupts the cached tar, so that the build removes it, restarts, and writes it again.
     let diff_id = Digest::of(Algorithm::Sha256, tar.as_bytes());
-    let kept = directory.path().join("state/blobs/sha256").join(diff_id.hex());
-    fs::write(&kept, tar.replace('a', "b")).unwrap();
+    let cached = directory.path().join("state/blobs/sha256").join(diff_id.hex());
+    fs::write(&cached, tar.replace('a', "b")).unwrap();
     assert!(build() == first);
-    assert_eq!(fs::read(&kept).unwrap(), tar.as_bytes());
+    assert_eq!(fs::read(&cached).unwrap(), tar.as_bytes());
 }
 
 #[test]
-fn nothing_is_no_tar() {
+fn empty_input_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let output = build_of_input(&directory, b"");
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,5 @@
-//! The library, which blocks, in the threads of asynchronous runtimes: all of it works there, and
-//! nothing panics.
+//! Calls of the library, which blocks, from all kinds of threads of an asynchronous runtime: they
+//! work there and do not panic.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -33,35 +33,34 @@ fn multi_thread() -> Runtime {
         .unwrap()
 }
 
-/// Runs an action in each kind of thread that belongs to a runtime, and in one that belongs to
-/// none.
-fn everywhere(act: fn(&Subject), subject: &Arc<Subject>) {
-    act(subject);
+/// Runs an action in each kind of thread of a runtime, and in a thread outside of a runtime.
+fn on_every_kind_of_thread(act: fn(&TestImage), test_image: &Arc<TestImage>) {
+    act(test_image);
     let run = || {
-        let subject = Arc::clone(subject);
-        move || act(&subject)
+        let test_image = Arc::clone(test_image);
+        move || act(&test_image)
     };
     for runtime in [current_thread(), multi_thread()] {
-        runtime.block_on(async { act(subject) });
+        runtime.block_on(async { act(test_image) });
         let run = (run(), run(), run());
         runtime.block_on(async { spawn_blocking(run.0).await.unwrap() });
         runtime.block_on(async { tokio::spawn(async move { run.1() }).await.unwrap() });
         LocalSet::new().block_on(&runtime, async move { run.2() });
         let _entered = runtime.enter();
-        act(subject);
+        act(test_image);
     }
     let run = run();
     multi_thread().block_on(async { tokio::spawn(async move { block_in_place(run) }).await.unwrap() });
 }
 
-/// An image in a registry, and in the layout that the registry serves.
-struct Subject {
+/// An image in a layout, and the registry that serves this layout.
+struct TestImage {
     layout: TestLayout,
     server: Server,
     image: Value,
 }
 
-impl Subject {
+impl TestImage {
     fn new() -> Arc<Self> {
         let layout = TestLayout::new();
         let image = image(&layout, &["one", "two"]);
@@ -70,7 +69,8 @@ impl Subject {
         Arc::new(Self { layout, server, image })
     }
 
-    /// An image in a registry that announces its layer, and sends nothing of it.
+    /// Creates an image with a registry that announces the length of the layer, and then sends
+    /// nothing.
     fn stalled() -> Arc<Self> {
         let layout = TestLayout::new();
         let image = image(&layout, &["one"]);
@@ -91,45 +91,45 @@ impl Subject {
 }
 
 #[test]
-fn a_source_is_opened_resolved_read_and_dropped_anywhere() {
-    let act = |subject: &Subject| {
-        for reference in subject.references() {
+fn source_works_on_every_kind_of_runtime_thread() {
+    let act = |test_image: &TestImage| {
+        for reference in test_image.references() {
             let state = State::new();
             let source = state.open(&reference).unwrap();
             let (image, layers) = source.pull(&linux("amd64")).unwrap();
-            assert_eq!(image.digest.to_string(), digest(&subject.image));
+            assert_eq!(image.digest.to_string(), digest(&test_image.image));
             for layer in &layers {
                 read(&source, layer).unwrap();
             }
-            // An error is one.
+            // Errors are returned as well.
             assert!(source.resolve(&linux("arm64")).is_err());
             drop(source);
             assert!(
                 state
-                    .open(&subject.server.reference(":missing"))
+                    .open(&test_image.server.reference(":missing"))
                     .unwrap()
                     .resolve(&linux("amd64"))
                     .is_err()
             );
         }
     };
-    everywhere(act, &Subject::new());
+    on_every_kind_of_thread(act, &TestImage::new());
 }
 
 #[test]
-fn a_source_that_still_downloads_is_dropped_anywhere() {
-    let subject = Subject::stalled();
-    let act = |subject: &Subject| {
-        let source = State::new().open(&subject.server.reference(":latest")).unwrap();
+fn source_with_running_downloads_is_dropped_on_every_kind_of_runtime_thread() {
+    let test_image = TestImage::stalled();
+    let act = |test_image: &TestImage| {
+        let source = State::new().open(&test_image.server.reference(":latest")).unwrap();
         source.pull(&linux("amd64")).unwrap();
     };
-    everywhere(act, &subject);
+    on_every_kind_of_thread(act, &test_image);
 }
 
 #[test]
-fn a_login_is_checked_anywhere() {
-    let act = |subject: &Subject| {
-        let target = LoginTarget::parse(&subject.server.address.to_string()).unwrap();
+fn login_check_works_on_every_kind_of_runtime_thread() {
+    let act = |test_image: &TestImage| {
+        let target = LoginTarget::parse(&test_image.server.address.to_string()).unwrap();
         let (password, options) = (Secret::new("x".to_owned()), RegistryOptions::default());
         let check = check_login(&target, "user", &password, &options, &Events::default(), &Cancel::new());
         assert!(matches!(check, Ok(LoginCheck::NotAsked)), "{check:?}");
@@ -137,9 +137,10 @@ fn a_login_is_checked_anywhere() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = Server::start(|_, _| Reply::status(200));
-    everywhere(act, &Arc::new(Subject { layout, server, image }));
+    on_every_kind_of_thread(act, &Arc::new(TestImage { layout, server, image }));
 }
 
+/// Returns the options of a small build.
 fn options(reference: &str, directory: &Path) -> BuildOptions {
     let mut options = BuildOptions::new(Reference::parse(reference).unwrap());
     options.platform = linux("amd64");
@@ -160,10 +161,10 @@ fn options(reference: &str, directory: &Path) -> BuildOptions {
 }
 
 #[test]
-fn a_disk_image_is_built_anywhere() {
-    let act = |subject: &Subject| {
+fn build_works_on_every_kind_of_runtime_thread() {
+    let act = |test_image: &TestImage| {
         let directory = tempfile::tempdir().unwrap();
-        let built = subject.references().map(|reference| {
+        let built = test_image.references().map(|reference| {
             let report = build(
                 &options(&reference, directory.path()),
                 directory.path().join("out.ext4"),
@@ -173,18 +174,18 @@ fn a_disk_image_is_built_anywhere() {
             report.output_digest.unwrap()
         });
         assert_eq!(built[0], built[1]);
-        let missing = options(&subject.server.reference(":missing"), directory.path());
+        let missing = options(&test_image.server.reference(":missing"), directory.path());
         build(&missing, directory.path().join("none"), &Cancel::new()).unwrap_err();
     };
-    everywhere(act, &Subject::new());
+    on_every_kind_of_thread(act, &TestImage::new());
 }
 
 #[test]
-fn a_future_builds_what_the_blocking_call_builds_on_any_runtime() {
-    let subject = Subject::new();
+fn build_async_equals_the_blocking_build() {
+    let test_image = TestImage::new();
     let directory = tempfile::tempdir().unwrap();
     let (options, path) = (
-        options(&subject.references()[1], directory.path()),
+        options(&test_image.references()[1], directory.path()),
         directory.path().join("out.ext4"),
     );
     let expected = build(&options, &path, &Cancel::new()).unwrap();
@@ -198,25 +199,25 @@ fn a_future_builds_what_the_blocking_call_builds_on_any_runtime() {
 }
 
 #[test]
-fn a_future_that_is_dropped_cancels_its_build() {
-    let Subject { server, .. } = &*Subject::stalled();
+fn dropped_build_future_cancels_the_build() {
+    let TestImage { server, .. } = &*TestImage::stalled();
     let directory = tempfile::tempdir().unwrap();
     let mut options = options(&server.reference(":latest"), directory.path());
-    let (begun, layers) = mpsc::channel();
+    let (sender, phases) = mpsc::channel();
     options.events = Events::new(move |event| {
         if let Event::Phase(phase) = event {
-            // The receiver may be gone by then.
-            let _ = begun.send(phase);
+            // The receiver may be dropped by then.
+            let _ = sender.send(phase);
         }
     });
     let runtime = multi_thread();
     let building = runtime.spawn(build_async(options, directory.path().join("out.ext4")));
-    assert_eq!(layers.iter().find(|phase| *phase == Phase::Layers), Some(Phase::Layers));
+    assert_eq!(phases.iter().find(|phase| *phase == Phase::Layers), Some(Phase::Layers));
     building.abort();
     assert!(runtime.block_on(building).unwrap_err().is_cancelled());
-    // The sender goes with the build, which the stalled server alone would never end.
-    assert_eq!(layers.iter().count(), 0);
-    let left = fs::read_dir(directory.path()).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["state"]);
+    // The channel closes when the build ends. With the stalled server, only cancellation ends it.
+    assert_eq!(phases.iter().count(), 0);
+    let names = fs::read_dir(directory.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["state"]);
 }

@@ -1,4 +1,4 @@
-//! Manifests, configs and indexes as tools and registries write them, and what is no image.
+//! Manifests, configs and indexes: unusual ones of real tools and registries, and invalid ones.
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::sources::{chain, linux, resolve};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
 use support::server::{Reply, Server, stored_reply};
 
-/// An image for linux/amd64 with one layer, whose config and manifest are changed.
-fn changed(layout: &TestLayout, edit_config: impl Fn(&mut Value), edit: impl Fn(&mut Value)) -> Value {
+/// Creates an image for linux/amd64 with one layer, and with an edited config and manifest.
+fn edited_image(layout: &TestLayout, edit_config: impl Fn(&mut Value), edit: impl Fn(&mut Value)) -> Value {
     let layers = [layout.blob(LAYER, tar("a", 10).as_bytes())];
     let mut config = config("linux/amd64", &layers);
     edit_config(&mut config);
@@ -25,7 +25,7 @@ fn changed(layout: &TestLayout, edit_config: impl Fn(&mut Value), edit: impl Fn(
     layout.document(MANIFEST, &manifest)
 }
 
-/// Resolves an image in a layout and in a registry, which must come to the same.
+/// Resolves an image in a layout and in a registry. Asserts that the results are equal.
 #[track_caller]
 fn pull(layout: &TestLayout, image: &Value) -> Result<Image, String> {
     layout.publish(std::slice::from_ref(image));
@@ -42,18 +42,18 @@ fn pull(layout: &TestLayout, image: &Value) -> Result<Image, String> {
 }
 
 #[track_caller]
-fn is_pulled(layout: &TestLayout, image: &Value, case: &str) -> Image {
+fn assert_pulled(layout: &TestLayout, image: &Value, case: &str) -> Image {
     pull(layout, image).unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
 #[track_caller]
-fn is_refused(layout: &TestLayout, image: &Value, reason: &str) {
+fn assert_refused(layout: &TestLayout, image: &Value, reason: &str) {
     let error = pull(layout, image).unwrap_err();
     assert!(error.contains(reason), "{error}, not {reason}");
 }
 
 #[test]
-fn media_types_that_say_nothing_do_not_hide_an_image() {
+fn generic_or_missing_media_types_are_accepted() {
     let layout = TestLayout::new();
     let generic = [
         Value::Null,
@@ -65,17 +65,17 @@ fn media_types_that_say_nothing_do_not_hide_an_image() {
     ];
     for media_type in generic {
         for place in ["/config/mediaType", "/layers/0/mediaType"] {
-            let image = changed(
+            let image = edited_image(
                 &layout,
                 |_| (),
                 |manifest| *manifest.pointer_mut(place).unwrap() = media_type.clone(),
             );
-            is_pulled(&layout, &image, &format!("{place}: {media_type}"));
+            assert_pulled(&layout, &image, &format!("{place}: {media_type}"));
         }
-        let image = changed(&layout, |_| (), |manifest| manifest["mediaType"] = media_type.clone());
-        is_pulled(&layout, &image, &format!("mediaType: {media_type}"));
+        let image = edited_image(&layout, |_| (), |manifest| manifest["mediaType"] = media_type.clone());
+        assert_pulled(&layout, &image, &format!("mediaType: {media_type}"));
     }
-    let image = changed(
+    let image = edited_image(
         &layout,
         |_| (),
         |manifest| {
@@ -85,13 +85,13 @@ fn media_types_that_say_nothing_do_not_hide_an_image() {
             }
         },
     );
-    is_pulled(&layout, &image, "none at all");
+    assert_pulled(&layout, &image, "no media type");
 }
 
 #[test]
-fn a_registry_may_call_a_manifest_anything() {
+fn content_type_header_of_a_manifest_is_ignored() {
     let layout = TestLayout::new();
-    let image = changed(&layout, |_| (), |_| ());
+    let image = edited_image(&layout, |_| (), |_| ());
     let index = layout.index(&[for_platform(image.clone(), "linux/amd64")]);
     for content_type in ["text/plain", "application/json; charset=utf-8", "binary/octet-stream"] {
         for entry in [&image, &index] {
@@ -111,7 +111,7 @@ fn a_registry_may_call_a_manifest_anything() {
 }
 
 #[test]
-fn artifacts_are_no_container_images() {
+fn artifacts_are_not_container_images() {
     let layout = TestLayout::new();
     let artifact = |config_type: &str, config: &[u8], layer_type: &str| {
         let config = layout.blob(config_type, config);
@@ -141,19 +141,19 @@ fn artifacts_are_no_container_images() {
         ("application/vnd.docker.plugin.v1+json", plugin, LAYER),
     ] {
         let artifact = artifact(config_type, config, layer_type);
-        is_refused(&layout, &artifact, "not a container image");
-        // An index that lists it without a platform does not mean it.
-        let image = changed(&layout, |_| (), |_| ());
+        assert_refused(&layout, &artifact, "not a container image");
+        // In an index, an artifact without a platform is ignored.
+        let image = edited_image(&layout, |_| (), |_| ());
         let index = layout.index(&[artifact, image.clone()]);
-        let found = is_pulled(&layout, &index, config_type);
+        let found = assert_pulled(&layout, &index, config_type);
         assert_eq!(found.digest.to_string(), digest(&image));
     }
 }
 
 #[test]
-fn what_may_be_missing_may_be_null() {
+fn optional_fields_may_be_null() {
     let layout = TestLayout::new();
-    let image = changed(
+    let image = edited_image(
         &layout,
         |config| {
             for key in ["os", "architecture", "variant", "created", "author", "history"] {
@@ -183,15 +183,15 @@ fn what_may_be_missing_may_be_null() {
             }
         },
     );
-    let found = is_pulled(&layout, &image, "null");
+    let found = assert_pulled(&layout, &image, "null");
     assert_eq!(found.platform, linux("amd64"));
     assert_eq!(found.config.execution.env, ["A=b"]);
 }
 
 #[test]
-fn what_no_one_reads_may_be_anything() {
+fn unused_fields_may_have_any_value() {
     let layout = TestLayout::new();
-    for odd in [
+    for value in [
         json!(5),
         json!(-1.5),
         json!("x"),
@@ -199,20 +199,20 @@ fn what_no_one_reads_may_be_anything() {
         json!({"a": [{}]}),
         json!(true),
     ] {
-        let image = changed(
+        let image = edited_image(
             &layout,
             |config| {
-                config["author"] = odd.clone();
-                config["config"]["Healthcheck"] = odd.clone();
+                config["author"] = value.clone();
+                config["config"]["Healthcheck"] = value.clone();
             },
             |manifest| {
-                manifest["unknown"] = odd.clone();
-                manifest["layers"][0]["urls"] = odd.clone();
+                manifest["unknown"] = value.clone();
+                manifest["layers"][0]["urls"] = value.clone();
             },
         );
-        is_pulled(&layout, &image, &odd.to_string());
+        assert_pulled(&layout, &image, &value.to_string());
     }
-    let image = changed(
+    let image = edited_image(
         &layout,
         |config| {
             config["created"] = json!(1_700_000_000);
@@ -222,14 +222,14 @@ fn what_no_one_reads_may_be_anything() {
         },
         |manifest| drop(manifest.as_object_mut().unwrap().remove("schemaVersion")),
     );
-    let execution = is_pulled(&layout, &image, "odd").config.execution;
+    let execution = assert_pulled(&layout, &image, "unusual fields").config.execution;
     assert_eq!(
         [execution.entrypoint, execution.cmd],
         [vec!["/bin/app".to_owned()], vec!["serve".to_owned()]]
     );
 }
 
-/// The code that serde derives accepts members in the order of their fields.
+/// serde's derived code would accept a list of the fields' values in place of an object.
 #[test]
 fn a_list_in_place_of_an_object_is_refused() {
     let layout = TestLayout::new();
@@ -244,37 +244,37 @@ fn a_list_in_place_of_an_object_is_refused() {
         (true, "/rootfs", "rootfs is a list, not an object"),
         (true, "/history/0", "history[0] is a list, not an object"),
     ] {
-        let listed = |document: &mut Value, is_meant: bool| {
+        let replace_by_list = |document: &mut Value, is_target: bool| {
             document["annotations"] = json!({"a": "b"});
-            if is_meant {
+            if is_target {
                 let object = document.pointer_mut(place).unwrap();
                 *object = object.as_object().unwrap().values().cloned().collect();
             }
         };
-        let image = changed(
+        let image = edited_image(
             &layout,
             |config| {
                 config["config"]["Labels"] = json!({"a": "b"});
                 config["history"] = json!([{"created_by": "RUN"}]);
-                listed(config, in_config);
+                replace_by_list(config, in_config);
             },
-            |manifest| listed(manifest, !in_config),
+            |manifest| replace_by_list(manifest, !in_config),
         );
-        is_refused(&layout, &image, reason);
+        assert_refused(&layout, &image, reason);
     }
 
-    let good = changed(&layout, |_| (), |_| ());
-    let odd = |entry: Value| layout.index(&[entry]);
-    is_refused(
+    let good = edited_image(&layout, |_| (), |_| ());
+    let index_of = |entry: Value| layout.index(&[entry]);
+    assert_refused(
         &layout,
-        &odd(json!([MANIFEST, digest(&good), good["size"]])),
+        &index_of(json!([MANIFEST, digest(&good), good["size"]])),
         "manifests[0] is a list, not an object",
     );
     let mut platform = good.clone();
     platform["platform"] = json!(["linux", "amd64"]);
-    is_refused(
+    assert_refused(
         &layout,
-        &odd(platform),
+        &index_of(platform),
         "manifests[0].platform is a list, not an object",
     );
 
@@ -288,8 +288,8 @@ fn a_list_in_place_of_an_object_is_refused() {
     assert!(chain(&error).contains("[0] is a list, not an object"), "{error:?}");
 }
 
-/// Entries of an index that nobody can use, and why.
-fn odd_entries(image: &Value) -> Vec<(Value, &'static str)> {
+/// Returns invalid entries of an index, each with a part of the error.
+fn invalid_entries(image: &Value) -> Vec<(Value, &'static str)> {
     let with = |key: &str, value: Value| {
         let mut entry = image.clone();
         entry[key] = value;
@@ -319,29 +319,30 @@ fn odd_entries(image: &Value) -> Vec<(Value, &'static str)> {
 }
 
 #[test]
-fn an_odd_entry_fails_only_where_it_is_needed() {
+fn invalid_index_entry_fails_only_if_it_is_selected() {
     let layout = TestLayout::new();
-    let image = changed(&layout, |_| (), |_| ());
+    let image = edited_image(&layout, |_| (), |_| ());
     let good = for_platform(image.clone(), "linux/amd64");
-    for (odd, reason) in odd_entries(&image) {
-        for order in [[&odd, &good], [&good, &odd]] {
+    for (invalid, reason) in invalid_entries(&image) {
+        for order in [[&invalid, &good], [&good, &invalid]] {
             let index = layout.index(&order.map(Clone::clone));
-            let found = is_pulled(&layout, &index, reason);
+            let found = assert_pulled(&layout, &index, reason);
             assert_eq!(found.digest.to_string(), digest(&image), "{reason}");
         }
-        is_refused(&layout, &layout.index(std::slice::from_ref(&odd)), reason);
-        // In index.json, whatever other images are called.
-        layout.publish(&[odd.clone(), good.clone()]);
+        assert_refused(&layout, &layout.index(std::slice::from_ref(&invalid)), reason);
+        // In index.json.
+        layout.publish(&[invalid.clone(), good.clone()]);
         let found = resolve(&layout.reference(""), "amd64").unwrap();
         assert_eq!(found.digest.to_string(), digest(&image), "{reason}");
 
-        // An image for the platform is not passed over for one that is merely near.
-        if odd.is_object() && odd["platform"].is_null() {
+        // An invalid entry for the platform is an error, even if another entry is for a similar
+        // platform.
+        if invalid.is_object() && invalid["platform"].is_null() {
             let near = for_platform(layout.image("linux/386", &["near"]), "linux/386");
-            let needed = layout.index(&[near, for_platform(odd.clone(), "linux/amd64")]);
-            is_refused(&layout, &needed, reason);
-            let other = layout.index(&[for_platform(odd, "linux/arm64"), good.clone()]);
-            is_pulled(&layout, &other, reason);
+            let needed = layout.index(&[near, for_platform(invalid.clone(), "linux/amd64")]);
+            assert_refused(&layout, &needed, reason);
+            let other = layout.index(&[for_platform(invalid, "linux/arm64"), good.clone()]);
+            assert_pulled(&layout, &other, reason);
         }
     }
     for names in [
@@ -350,17 +351,20 @@ fn an_odd_entry_fails_only_where_it_is_needed() {
         json!({"os": "", "architecture": ""}),
         json!({"os": "windows"}),
     ] {
-        let mut silent = layout.image("windows/amd64", &["silent"]);
-        silent["platform"] = names;
-        let index = layout.index(&[silent, good.clone()]);
-        assert_eq!(is_pulled(&layout, &index, "names").digest.to_string(), digest(&image));
+        let mut unnamed = layout.image("windows/amd64", &["unnamed"]);
+        unnamed["platform"] = names;
+        let index = layout.index(&[unnamed, good.clone()]);
+        assert_eq!(
+            assert_pulled(&layout, &index, "names").digest.to_string(),
+            digest(&image)
+        );
     }
 }
 
 #[test]
 fn a_config_that_contradicts_its_index_gets_a_warning() {
     let layout = TestLayout::new();
-    let image = changed(&layout, |config| config["architecture"] = "arm64".into(), |_| ());
+    let image = edited_image(&layout, |config| config["architecture"] = "arm64".into(), |_| ());
     let index = layout.index(&[for_platform(image.clone(), "linux/amd64")]);
     let server = Server::of(&layout, &index, |_, _| None);
     layout.publish(std::slice::from_ref(&index));
@@ -372,7 +376,7 @@ fn a_config_that_contradicts_its_index_gets_a_warning() {
         assert_eq!(report["platform"]["architecture"], "amd64");
         assert_eq!(report["config_platform"], "linux/arm64");
     }
-    // Without an index, the config is all that there is.
+    // Without an index, only the config names the platform.
     layout.publish(&[image]);
     let error = resolve(&layout.reference(""), "amd64").unwrap_err();
     assert_eq!(chain(&error), "no image for linux/amd64; available: linux/arm64");
@@ -384,7 +388,7 @@ fn a_config_that_contradicts_its_index_gets_a_warning() {
     assert_eq!(found.config_platform, None);
 }
 
-/// Builds for amd64, and returns what was said, and the report.
+/// Builds for amd64. Returns standard error, and the report.
 fn build(reference: &str) -> (String, Value) {
     let builds = Builds::new();
     let mut command = builds.build(reference, "out");
@@ -396,7 +400,7 @@ fn build(reference: &str) -> (String, Value) {
 }
 
 #[test]
-fn no_warning_is_about_a_media_type_that_no_one_wrote() {
+fn absent_media_type_causes_no_warning() {
     let layout = TestLayout::new();
     let directory = tempfile::tempdir().unwrap();
     let layer = tar("a", 10);
@@ -420,7 +424,7 @@ fn no_warning_is_about_a_media_type_that_no_one_wrote() {
         ] {
             assert_eq!(build(&reference).0, "", "{reference}");
         }
-        // Nor about one that says nothing.
+        // A generic media type causes no warning either.
         for media_type in ["", "application/octet-stream"] {
             let described = [layout.blob(media_type, blob)];
             let config = layout.blob("", config.as_bytes());
@@ -431,7 +435,7 @@ fn no_warning_is_about_a_media_type_that_no_one_wrote() {
 }
 
 #[test]
-fn an_archive_in_xz_is_not_called_a_layer() {
+fn xz_archive_and_xz_layer_have_different_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar.xz");
     let whole =

@@ -1,4 +1,5 @@
-//! Downloads that go on where they stopped, several at once, read while they grow; and what is not downloaded again.
+//! Downloads: resumed ones, several at once, reads during a download, and blobs that are not
+//! downloaded again.
 
 use std::fs;
 use std::io::Read;
@@ -14,11 +15,11 @@ use crate::sources::{State, linux, read, rootfs_build};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
 use support::server::{Reply, Request, Server};
 
-/// How many layers are downloaded at once.
+/// Number of layers that are downloaded at once.
 const AT_ONCE: usize = 4;
 
-/// The requests for the layer, by the first byte that they ask for.
-fn starts(server: &Server) -> Vec<Option<usize>> {
+/// Returns the first byte of the range in each request for the layer; `None` without a range.
+fn range_starts(server: &Server) -> Vec<Option<usize>> {
     let requests = server.requests();
     let of_layer = requests
         .iter()
@@ -26,7 +27,7 @@ fn starts(server: &Server) -> Vec<Option<usize>> {
     of_layer.map(Request::range_start).collect()
 }
 
-/// Up to four bytes from where the request asks for.
+/// Returns a reply with up to four bytes from the start of the requested range.
 fn four_bytes(request: &Request) -> Reply {
     let start = request.range_start().unwrap_or(0);
     let body = CONTENT.as_bytes()[start..].iter().copied().take(4).collect();
@@ -44,7 +45,7 @@ fn four_bytes(request: &Request) -> Reply {
 }
 
 #[test]
-fn a_second_pull_of_a_pinned_image_asks_for_nothing() {
+fn second_pull_of_a_pinned_image_sends_no_request() {
     let (layout, image) = one_image();
     let index = layout.index(&[for_platform(image, "linux/amd64")]);
     let server = Server::of(&layout, &index, |_, _| None);
@@ -63,7 +64,7 @@ fn a_second_pull_of_a_pinned_image_asks_for_nothing() {
 }
 
 #[test]
-fn documents_that_the_disk_has_spoilt_are_fetched_again() {
+fn corrupt_stored_manifest_is_fetched_again() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, _| None);
     let state = State::new();
@@ -78,7 +79,7 @@ fn documents_that_the_disk_has_spoilt_are_fetched_again() {
 }
 
 #[test]
-fn a_download_goes_on_where_it_broke() {
+fn broken_download_is_resumed() {
     let (layout, image) = one_image();
     let layer = layer_digest();
     let server = Server::of(&layout, &image, move |request, _| {
@@ -90,12 +91,16 @@ fn a_download_goes_on_where_it_broke() {
         .step_by(4)
         .map(|at| Some(at).filter(|at| *at > 0))
         .collect();
-    assert_eq!(starts(&server), expected, "more attempts than without progress");
+    assert_eq!(
+        range_starts(&server),
+        expected,
+        "there are more than five attempts, as each makes progress"
+    );
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
-fn a_download_goes_on_where_an_earlier_process_stopped() {
+fn partial_blob_is_resumed_by_the_next_process() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, _| None);
     let state = State::new();
@@ -106,18 +111,18 @@ fn a_download_goes_on_where_an_earlier_process_stopped() {
         (CONTENT, None),
         (&format!("{CONTENT}!"), None),
     ] {
-        let before = starts(&server).len();
+        let before = range_starts(&server).len();
         fs::create_dir_all(partial.parent().unwrap()).unwrap();
         fs::write(&partial, kept).unwrap();
         assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
         let expected = if kept == CONTENT { vec![] } else { vec![asked] };
-        assert_eq!(starts(&server)[before..], expected, "{kept:?}");
+        assert_eq!(range_starts(&server)[before..], expected, "{kept:?}");
         assert!(!partial.exists());
         fs::remove_file(state.stored(&layer_digest())).unwrap();
     }
 }
 
-/// Another part than the one that was asked for.
+/// Returns a reply with another range than the requested one.
 fn wrong_part(start: usize) -> Reply {
     Reply::Part {
         start: start + 1,
@@ -126,10 +131,11 @@ fn wrong_part(start: usize) -> Reply {
     }
 }
 
+/// Returns the reply to a request for the layer; `None` for the right one.
 type Answer = fn(&Request) -> Option<Reply>;
 
 #[test]
-fn a_server_without_ranges_begins_again() {
+fn server_without_ranges_restarts_the_download() {
     let (layout, image) = one_image();
     let layer = layer_digest();
     let answers: [Answer; 9] = [
@@ -153,12 +159,12 @@ fn a_server_without_ranges_begins_again() {
         fs::create_dir_all(partial.parent().unwrap()).unwrap();
         fs::write(&partial, "what").unwrap();
         assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
-        assert_eq!(starts(&server)[0], Some(4));
+        assert_eq!(range_starts(&server)[0], Some(4));
     }
 }
 
 #[test]
-fn a_damaged_beginning_is_found_out_and_the_next_pull_succeeds() {
+fn corrupt_partial_blob_fails_once_and_is_removed() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, _| None);
     let state = State::new();
@@ -175,7 +181,7 @@ fn a_damaged_beginning_is_found_out_and_the_next_pull_succeeds() {
 }
 
 #[test]
-fn a_blob_is_read_while_it_grows() {
+fn blob_is_read_during_its_download() {
     let (layout, image) = one_image();
     let layer = layer_digest();
     let server = Server::of(&layout, &image, move |request, _| {
@@ -192,13 +198,13 @@ fn a_blob_is_read_while_it_grows() {
     let mut first = [0; 4];
     blob.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"what");
-    // What nobody will download any more ends.
+    // Dropping the source ends the download, and so the read.
     drop(source);
     assert!(blob.read(&mut first).is_err());
 }
 
 #[test]
-fn some_layers_are_downloaded_at_once_in_their_order() {
+fn four_layers_download_at_once_in_order() {
     let layout = TestLayout::new();
     let contents: Vec<_> = (0..10).map(|nr| format!("layer {nr}")).collect();
     let image = layout.image("linux/amd64", &contents.iter().map(String::as_str).collect::<Vec<_>>());
@@ -207,18 +213,18 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
         .map(|content| digest(&layout.blob("", content.as_bytes())).to_owned())
         .collect();
     let (asked, changed) = (Mutex::new(0), Condvar::new());
-    let (now, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
-    let seen = Arc::clone(&most);
+    let (now, peak) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&peak);
     let server = Server::of(&layout, &image, move |request, _| {
         if blobs.iter().any(|blob| request.path.ends_with(blob)) {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             let mut asked = asked.lock().unwrap();
             *asked += 1;
             changed.notify_all();
-            let are_few = |asked: &mut usize| *asked < AT_ONCE;
-            let asked = changed.wait_timeout_while(asked, Duration::from_mins(1), are_few);
+            let is_below_limit = |asked: &mut usize| *asked < AT_ONCE;
+            let asked = changed.wait_timeout_while(asked, Duration::from_mins(1), is_below_limit);
             drop(asked.unwrap());
-            // For one too many to be seen.
+            // Leaves time for a fifth request, which would be an error.
             thread::sleep(Duration::from_millis(100));
             now.fetch_sub(1, Ordering::SeqCst);
         }
@@ -243,15 +249,16 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
     assert_eq!(requests.len(), 2 + layers.len());
     let digests: Vec<_> = layers.iter().map(|layer| layer.digest.to_string()).collect();
     let asked_for = |request: &Request| digests.iter().position(|digest| request.path.ends_with(digest));
-    // Those that are under way at once overtake each other as they like, and no others.
+    // Only requests that run at the same time may change places.
     for (at, nr) in requests.iter().filter_map(asked_for).enumerate() {
         assert!(at + AT_ONCE > nr, "layer {nr} was the request {at} for a layer");
     }
 }
 
-/// A request less to wait for. Which layers were kept unpacked, and need no download, only the config says.
+/// Saves the time of a request. With cached tars, downloads have to wait for the config, since its
+/// diff IDs are the keys of the cache.
 #[test]
-fn layers_are_asked_for_while_the_config_is_on_its_way() {
+fn layers_download_before_the_config_has_arrived() {
     for keep_unpacked in [false, true] {
         let (layout, image) = one_image();
         let (sender, layer_asked) = mpsc::channel();
@@ -282,7 +289,7 @@ fn layers_are_asked_for_while_the_config_is_on_its_way() {
 }
 
 #[test]
-fn downloads_at_once_share_a_token() {
+fn concurrent_downloads_share_a_token() {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &["one", "two", "three", "four"]);
     let server = Server::of(&layout, &image, |request, _| {
@@ -307,7 +314,7 @@ fn downloads_at_once_share_a_token() {
 }
 
 #[test]
-fn a_layer_that_fails_says_why_and_others_do_not_suffer() {
+fn failed_layer_does_not_affect_the_others() {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &["good", "bad"]);
     let bad = digest(&layout.blob("", b"bad")).to_owned();
@@ -328,7 +335,7 @@ fn a_layer_that_fails_says_why_and_others_do_not_suffer() {
 }
 
 #[test]
-fn no_more_is_downloaded_than_may_be() {
+fn download_limit_counts_each_missing_blob_once() {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &["one", "one", "three", "fifth"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -341,7 +348,7 @@ fn no_more_is_downloaded_than_may_be() {
         let error = source.prefetch(&layers).err();
         if error.is_some() {
             thread::sleep(Duration::from_millis(100));
-            assert_eq!(server.requests().len(), before, "nothing is downloaded");
+            assert_eq!(server.requests().len(), before, "no layer is requested");
         } else {
             for layer in &layers {
                 read(&source, layer).unwrap();
@@ -349,7 +356,7 @@ fn no_more_is_downloaded_than_may_be() {
         }
         error
     };
-    // What is there twice is downloaded once.
+    // A repeated layer is downloaded once.
     let error = prefetch(12).unwrap();
     let third = layout.blob("", b"fifth");
     assert!(
@@ -358,11 +365,11 @@ fn no_more_is_downloaded_than_may_be() {
         "{error:?}"
     );
     assert!(prefetch(13).is_none());
-    assert!(prefetch(0).is_none(), "all of it is here by now");
+    assert!(prefetch(0).is_none(), "all layers are in the store");
 }
 
 #[test]
-fn a_layer_of_absurd_size_is_not_asked_for() {
+fn layer_above_the_download_limit_is_not_requested() {
     let layout = TestLayout::new();
     let mut layer = layout.blob(LAYER, CONTENT.as_bytes());
     let config = layout.document(CONFIG, &config("linux/amd64", &[layer.clone()]));

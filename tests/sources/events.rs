@@ -1,4 +1,4 @@
-//! Reports of a build on its way.
+//! Events that a build reports: phases, progress, pauses and warnings.
 
 use std::fs;
 use std::path::Path;
@@ -15,16 +15,17 @@ use crate::sources::store::{image, tar};
 use support::layout::{TestLayout, digest};
 use support::server::{Reply, Server};
 
-/// An event, without what changes from run to run.
+/// An event, without the fields that change from run to run.
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
     Phase(Phase),
-    /// Size, downloaded, applied.
+    /// Size, downloaded and applied bytes.
     Progress([u64; 3]),
     Waiting,
     Warning(Warning),
 }
 
+/// Returns options of a build, and the list that its events are added to.
 fn options(reference: &str, directory: &Path) -> (BuildOptions, Arc<Mutex<Vec<Seen>>>) {
     let mut options = BuildOptions::new(Reference::parse(reference).unwrap());
     options.platform = linux("amd64");
@@ -53,6 +54,7 @@ fn options(reference: &str, directory: &Path) -> (BuildOptions, Arc<Mutex<Vec<Se
     (options, seen)
 }
 
+/// Returns the phases among events.
 fn phases(seen: &[Seen]) -> Vec<Phase> {
     let phase = |seen: &Seen| match seen {
         Seen::Phase(phase) => Some(*phase),
@@ -62,7 +64,7 @@ fn phases(seen: &[Seen]) -> Vec<Phase> {
 }
 
 #[test]
-fn phases_come_in_order_and_only_those_that_are_asked_for() {
+fn only_enabled_phases_are_reported_and_in_order() {
     let layout = TestLayout::new();
     layout.publish(&[image(&layout, &["one", "two"])]);
     let directory = tempfile::tempdir().unwrap();
@@ -122,10 +124,10 @@ fn progress_grows_to_the_size_of_all_layers() {
 }
 
 #[test]
-fn a_build_that_begins_again_repeats_phases_and_no_warning() {
+fn restarted_build_repeats_phases_but_not_warnings() {
     let layout = TestLayout::new();
-    let odd = tar("one", 10) + &"x".repeat(512);
-    let image = layout.image("linux/amd64", &[&odd, &tar("two", 100_000)]);
+    let with_trailing_data = tar("one", 10) + &"x".repeat(512);
+    let image = layout.image("linux/amd64", &[&with_trailing_data, &tar("two", 100_000)]);
     let server = Server::of(&layout, &image, |_, _| None);
     let directory = tempfile::tempdir().unwrap();
     let (options, seen) = options(&server.reference(":latest"), directory.path());
@@ -136,7 +138,7 @@ fn a_build_that_begins_again_repeats_phases_and_no_warning() {
         "{expected:?}"
     );
 
-    // The copy of the second layer has the right size, and a wrong byte.
+    // The second layer in the store gets a wrong byte. Its size stays right.
     let damaged = options
         .state_dir
         .join("blobs/sha256")
@@ -148,14 +150,14 @@ fn a_build_that_begins_again_repeats_phases_and_no_warning() {
     let report = build(&options, &output, &Cancel::new()).unwrap();
     assert_eq!(report, expected);
     let seen = seen.lock().unwrap();
-    let (found, applied) = (Phase::Resolve, Phase::Layers);
-    assert_eq!(phases(&seen)[..5], [found, applied, found, applied, Phase::Metadata]);
+    let (resolve, layers) = (Phase::Resolve, Phase::Layers);
+    assert_eq!(phases(&seen)[..5], [resolve, layers, resolve, layers, Phase::Metadata]);
     let warnings: Vec<_> = seen.iter().filter(|seen| matches!(seen, Seen::Warning(_))).collect();
     assert_eq!(warnings, [&Seen::Warning(expected.warnings[0].clone())]);
 }
 
 #[test]
-fn a_wait_for_another_attempt_is_reported_while_it_lasts() {
+fn pause_before_a_retry_is_reported_when_it_begins() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = Server::of(&layout, &image, |_, before| {

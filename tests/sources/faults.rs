@@ -1,4 +1,4 @@
-//! A registry that does what no registry should, and one that does what all do.
+//! Errors of a registry, and of the data that it sends; and a pull without errors.
 
 use std::fs;
 use std::process::Command;
@@ -13,44 +13,48 @@ use support::layout::{MANIFEST, TestLayout, digest, for_platform};
 use support::server::{Reply, Request, Server, stored_reply};
 use support::wait::eventually;
 
+/// Content of the layer of [`one_image`].
 pub(crate) const CONTENT: &str = "what the layer holds";
 
-/// A layout with one image of one layer.
+/// Creates a layout with an image of one layer.
 pub(crate) fn one_image() -> (TestLayout, Value) {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &[CONTENT]);
     (layout, image)
 }
 
-/// Pulls the layer of the one image.
+/// Pulls an image, and returns the content of its first layer.
 pub(crate) fn pull(state: &State, reference: &str) -> Result<Vec<u8>, ImageError> {
     let source = state.open(reference)?;
     let image = source.resolve(&linux("amd64"))?;
     read(&source, &image.layers[0])
 }
 
-/// What pulling ends in when `fault` happens, and that no wrong layer is left.
+/// Pulls from a registry with a fault. Returns the error and the registry. Asserts that the store
+/// does not keep the layer, and keeps a partial blob only after a transient error.
 fn failure(fault: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static) -> (ImageError, Server) {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, fault);
     let state = State::new();
     let error = pull(&state, &server.reference("")).unwrap_err();
     assert!(!state.stored(&layer_digest()).exists());
-    let may_go_on = matches!(&error, ImageError::Registry(error) if error.is_transient());
-    assert!(may_go_on || !state.partial(&layer_digest()).exists());
+    let can_resume = matches!(&error, ImageError::Registry(error) if error.is_transient());
+    assert!(can_resume || !state.partial(&layer_digest()).exists());
     (error, server)
 }
 
-/// A fault of the layer's blob only.
+/// Returns a fault that affects only requests for the layer.
 fn of_layer(fault: impl Fn() -> Reply + Send + Sync + 'static) -> impl Fn(&Request, usize) -> Option<Reply> {
     let layer = layer_digest();
     move |request, _| request.path.ends_with(&layer).then(&fault)
 }
 
+/// Returns the digest of [`CONTENT`].
 pub(crate) fn layer_digest() -> String {
     digest(&TestLayout::new().blob("", CONTENT.as_bytes())).to_owned()
 }
 
+/// Returns a reply with status 200.
 pub(crate) fn answer(body: &str) -> Reply {
     Reply::Answer {
         status: 200,
@@ -98,7 +102,7 @@ fn an_image_is_pulled_once_and_then_read_from_the_store() {
 }
 
 #[test]
-fn several_threads_may_ask_for_blobs_at_once() {
+fn several_threads_read_blobs_at_once() {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &["one", "two", "three"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -154,7 +158,7 @@ fn a_pinned_image_must_have_its_digest() {
 }
 
 #[test]
-fn the_bytes_decide_whatever_digest_a_registry_names() {
+fn content_digest_header_is_ignored() {
     let (layout, image) = one_image();
     let hex = &digest(&image)["sha256:".len()..];
     let sha512 = "a".repeat(128);
@@ -188,7 +192,7 @@ fn the_bytes_decide_whatever_digest_a_registry_names() {
 }
 
 #[test]
-fn documents_must_have_the_size_that_their_descriptors_say() {
+fn document_size_must_match_its_descriptor() {
     let (layout, mut image) = one_image();
     image["size"] = 5.into();
     let index = layout.index(&[for_platform(image, "linux/amd64")]);
@@ -207,7 +211,7 @@ fn documents_must_have_the_size_that_their_descriptors_say() {
 }
 
 #[test]
-fn wrong_bytes_are_final_and_leave_nothing() {
+fn wrong_content_is_not_retried_or_kept() {
     let wrong = CONTENT.replace("holds", "HOLDS");
     let (error, server) = failure(of_layer(move || answer(&wrong)));
     assert!(
@@ -224,7 +228,7 @@ fn wrong_bytes_are_final_and_leave_nothing() {
 }
 
 #[test]
-fn a_wrong_number_of_bytes_is_final_and_leaves_nothing() {
+fn wrong_size_is_not_retried_or_kept() {
     let size = |error: ImageError| match error {
         ImageError::Content {
             source: DigestError::SizeMismatch { expected, actual },
@@ -237,12 +241,12 @@ fn a_wrong_number_of_bytes_is_final_and_leaves_nothing() {
     let (expected, actual) = size(failure(of_layer(|| Reply::body(vec![b'x'; 1 << 24]).without_length())).0);
     assert!(
         expected == len && actual > len && actual < 1 << 22,
-        "{actual} bytes were taken"
+        "{actual} bytes were read"
     );
 }
 
 #[test]
-fn what_breaks_once_is_tried_again() {
+fn transient_errors_are_retried() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, before| match before {
         0 => Some(Reply::status(503)),
@@ -258,7 +262,7 @@ fn what_breaks_once_is_tried_again() {
 }
 
 #[test]
-fn what_stays_broken_is_given_up() {
+fn persistent_errors_end_after_five_attempts() {
     let (error, server) = failure(of_layer(|| Reply::Cut {
         announced: CONTENT.len(),
         body: b"what".to_vec(),
@@ -266,7 +270,7 @@ fn what_stays_broken_is_given_up() {
     assert!(matches!(registry_error(error), RegistryError::Broken { .. }));
     assert_eq!(server.count(&layer_digest()), 5);
 
-    // A server without ranges is asked again without one, each time.
+    // If the server ignores ranges, each attempt requests the whole blob.
     let (error, server) = failure(of_layer(|| Reply::body(b"what".to_vec()).without_length()));
     assert!(
         matches!(registry_error(error), RegistryError::Incomplete { received: 4, expected, .. }
@@ -284,7 +288,7 @@ fn what_stays_broken_is_given_up() {
 }
 
 #[test]
-fn a_long_wait_that_the_registry_asks_for_is_left_to_the_caller() {
+fn long_retry_after_is_returned_to_the_caller() {
     let body = json!({"errors": [{"code": "TOOMANYREQUESTS", "message": "pull rate limit\u{7}"}]});
     let (error, server) = failure(move |_, _| Some(Reply::json(429, &body).with("Retry-After", "120")));
     assert!(
@@ -300,7 +304,7 @@ fn a_long_wait_that_the_registry_asks_for_is_left_to_the_caller() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn missing_image_or_blob_is_not_found() {
     let (error, server) = failure(|_, _| Some(Reply::status(404)));
     assert!(
         chain(&error).ends_with("has no image team/app:latest"),
@@ -314,7 +318,7 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
-fn no_document_may_be_too_large() {
+fn oversized_document_is_refused() {
     let (error, _) = failure(|_, _| Some(Reply::body(vec![b' '; (4 << 20) + 1]).without_length()));
     assert!(matches!(
         registry_error(error),
@@ -323,15 +327,15 @@ fn no_document_may_be_too_large() {
 }
 
 #[test]
-fn a_registry_that_is_not_there_is_unreachable() {
-    // A port that no test gets from the system.
+fn closed_port_is_unreachable() {
+    // The system does not give this port to tests.
     let error = registry_error(pull(&State::new(), "127.0.0.1:1/x").unwrap_err());
     assert!(matches!(&error, RegistryError::Unreachable { registry, .. } if registry == "127.0.0.1:1"));
     assert!(error.is_transient());
 }
 
 #[test]
-fn a_registry_on_this_machine_is_reached_without_the_proxy() {
+fn loopback_registry_bypasses_the_proxy() {
     let pull = "sources::faults::an_image_is_pulled_once_and_then_read_from_the_store";
     let nowhere = "http://127.0.0.1:1";
     let child = Command::new(std::env::current_exe().unwrap())
@@ -345,25 +349,25 @@ fn a_registry_on_this_machine_is_reached_without_the_proxy() {
 
 #[cfg(unix)]
 #[test]
-fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
+fn remote_registry_is_never_reached_over_plain_http() {
     use std::io::{Read as _, Write as _};
 
     if ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
         .iter()
         .any(|name| std::env::var_os(name).is_some())
     {
-        println!("skipped: a proxy stands between");
+        println!("skipped: the environment names a proxy");
         return;
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    // The same place by an address that is not one of the loopback interface.
+    // This address leads to the listener, but is not a loopback address.
     let elsewhere = format!("0.0.0.0:{}/x", listener.local_addr().unwrap().port());
     let first_byte = thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
-        // Closed with something unread, the connection would be reset before the answer is seen.
+        // Unread data would reset the connection before the client reads the reply.
         let _ = stream.read_to_end(&mut Vec::new());
         (byte[0], listener)
     });
@@ -371,13 +375,13 @@ fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
     assert!(!error.is_transient(), "{error:?}");
     match error {
         RegistryError::SpeaksPlainHttp { .. } => assert_eq!(first_byte.join().unwrap().0, 22, "a TLS handshake record"),
-        // Without any CA certificate on the machine, it does not even come to a connection.
+        // A machine without CA certificates does not even connect.
         error => assert!(matches!(error, RegistryError::Setup(_)), "{error:?}"),
     }
 }
 
 #[test]
-fn a_cancellation_ends_a_wait_and_leaves_the_beginning() {
+fn cancelled_download_keeps_its_partial_blob() {
     let (layout, image) = one_image();
     let layer = layer_digest();
     let server = Server::of(&layout, &image, move |request, _| {
@@ -396,7 +400,7 @@ fn a_cancellation_ends_a_wait_and_leaves_the_beginning() {
     });
     let error = pull(&state, &server.reference("")).unwrap_err();
     assert!(matches!(error, ImageError::Cancelled(_)), "{error:?}");
-    // The server gives up after two.
+    // The server stalls for two minutes.
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
     assert_eq!(server.count(&layer_digest()), 1);
     assert_eq!(fs::read(state.partial(&layer_digest())).unwrap(), b"what");

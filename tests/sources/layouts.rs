@@ -1,4 +1,4 @@
-//! Image layout directories.
+//! Image layout directories: how an image in one is found, and errors of invalid layouts.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::sources::{State, chain, linux, read, resolve};
 use support::layout::{CONFIG, INDEX, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest, named};
 
-/// Resolves `entries` of an `index.json` for linux/amd64.
-fn published(layout: &TestLayout, entries: &[Value]) -> Result<Image, ImageError> {
+/// Writes `entries` to `index.json`, and resolves the layout for linux/amd64.
+fn resolve_entries(layout: &TestLayout, entries: &[Value]) -> Result<Image, ImageError> {
     layout.publish(entries);
     resolve(&layout.reference(""), "amd64")
 }
@@ -28,7 +28,7 @@ fn layout_error(result: Result<Image, ImageError>) -> LayoutError {
     }
 }
 
-/// An index for each of the platforms, and the digests of their images.
+/// Creates an index with an image for each platform, and returns it with the images' digests.
 fn index_for(layout: &TestLayout, platforms: &[&str]) -> (Value, Vec<String>) {
     let image = |platform: &&str| for_platform(layout.image(platform, &[platform]), platform);
     let images: Vec<_> = platforms.iter().map(image).collect();
@@ -58,7 +58,7 @@ fn an_image_comes_with_its_config_and_its_layers_in_order() {
 }
 
 #[test]
-fn docker_media_types_are_as_good() {
+fn docker_media_types_are_accepted() {
     let layout = TestLayout::new();
     let layers = [layout.blob("application/vnd.docker.image.rootfs.diff.tar.gzip", b"layer")];
     let config = config("linux/amd64", &layers);
@@ -68,11 +68,14 @@ fn docker_media_types_are_as_good() {
     let image = layout.document("application/vnd.docker.distribution.manifest.v2+json", &manifest);
     let list = json!({"schemaVersion": 2, "manifests": [for_platform(image.clone(), "linux/amd64")]});
     let list = layout.document("application/vnd.docker.distribution.manifest.list.v2+json", &list);
-    assert_eq!(published(&layout, &[list]).unwrap().digest.to_string(), digest(&image));
+    assert_eq!(
+        resolve_entries(&layout, &[list]).unwrap().digest.to_string(),
+        digest(&image)
+    );
 }
 
 #[test]
-fn an_index_gives_the_nearest_platform_and_of_equals_the_first() {
+fn index_resolves_to_the_nearest_platform_then_the_first() {
     let layout = TestLayout::new();
     let platforms = [
         "linux/arm/v6",
@@ -113,7 +116,7 @@ fn an_index_gives_the_nearest_platform_and_of_equals_the_first() {
 }
 
 #[test]
-fn attestations_are_never_images() {
+fn attestations_are_not_images() {
     let layout = TestLayout::new();
     let attestation = |content: &str| layout.image("unknown/unknown", &[content]);
     let mut annotated = for_platform(attestation("sbom"), "linux/amd64");
@@ -125,10 +128,13 @@ fn attestations_are_never_images() {
         image.clone(),
     ];
     let index = layout.index(&entries);
-    assert_eq!(published(&layout, &[index]).unwrap().digest.to_string(), digest(&image));
+    assert_eq!(
+        resolve_entries(&layout, &[index]).unwrap().digest.to_string(),
+        digest(&image)
+    );
 
     let only_attestations = layout.index(&entries[..2]);
-    let refused = published(&layout, &[only_attestations]).unwrap_err();
+    let refused = resolve_entries(&layout, &[only_attestations]).unwrap_err();
     assert!(
         matches!(&refused, ImageError::NoPlatform { available, .. } if available.is_empty()),
         "{refused:?}"
@@ -136,19 +142,19 @@ fn attestations_are_never_images() {
 }
 
 #[test]
-fn an_image_without_an_index_must_be_for_the_platform_too() {
+fn image_without_an_index_must_match_the_platform() {
     let layout = TestLayout::new();
     let image = layout.image("linux/arm64", &[]);
-    let refused = published(&layout, &[image]).unwrap_err();
+    let refused = resolve_entries(&layout, &[image]).unwrap_err();
     assert_eq!(chain(&refused), "no image for linux/amd64; available: linux/arm64");
     assert!(resolve(&layout.reference(""), "arm64/v8").unwrap().layers.is_empty());
 }
 
-/// Another platform in the config is reported.
+/// `config_platform` reports another platform in the config.
 #[test]
-fn an_index_decides_what_platform_an_image_is_for() {
+fn index_platform_overrides_that_of_the_config() {
     let layout = TestLayout::new();
-    for (listed, said, reported) in [
+    for (listed, configured, reported) in [
         ("linux/amd64", "linux/arm64", Some("linux/arm64")),
         ("linux/amd64", "windows/amd64", Some("windows/amd64")),
         ("linux/amd64", "linux/amd64/v3", Some("linux/amd64/v3")),
@@ -156,7 +162,7 @@ fn an_index_decides_what_platform_an_image_is_for() {
         ("linux/arm/v6", "linux/arm", None),
         ("linux/arm/v6", "linux/arm/v7", Some("linux/arm/v7")),
     ] {
-        let image = for_platform(layout.image(said, &[]), listed);
+        let image = for_platform(layout.image(configured, &[]), listed);
         let wanted = listed.strip_prefix("linux/").unwrap();
         // In an index, and in index.json alone.
         for entry in [layout.index(std::slice::from_ref(&image)), image] {
@@ -169,13 +175,13 @@ fn an_index_decides_what_platform_an_image_is_for() {
 }
 
 #[test]
-fn nested_indexes_are_followed_but_not_for_ever() {
+fn nested_indexes_are_followed_within_limits() {
     let layout = TestLayout::new();
     let (arm, _) = index_for(&layout, &["linux/arm64"]);
     let (amd, digests) = index_for(&layout, &["linux/amd64"]);
     let nested = layout.index(&[arm, amd]);
     assert_eq!(
-        published(&layout, std::slice::from_ref(&nested))
+        resolve_entries(&layout, std::slice::from_ref(&nested))
             .unwrap()
             .digest
             .to_string(),
@@ -189,20 +195,20 @@ fn nested_indexes_are_followed_but_not_for_ever() {
 
     let deep = (0..5).fold(nested, |index, _| layout.index(&[index]));
     assert!(matches!(
-        document_error(published(&layout, &[deep])),
+        document_error(resolve_entries(&layout, &[deep])),
         ManifestError::TooDeep { .. }
     ));
 
     let empty = layout.index(&[]);
     let wide = (0..3).fold(empty, |index, _| layout.index(&vec![index; 20]));
     assert!(matches!(
-        document_error(published(&layout, &[wide])),
+        document_error(resolve_entries(&layout, &[wide])),
         ManifestError::TooManyDocuments { .. }
     ));
 }
 
 #[test]
-fn entries_without_a_platform_are_asked_for_theirs() {
+fn index_entry_without_platform_takes_that_of_its_config() {
     let layout = TestLayout::new();
     let artifact = manifest(&layout.blob("application/vnd.example.config", b"{}"), &[]);
     let artifact = layout.document(MANIFEST, &artifact);
@@ -213,18 +219,18 @@ fn entries_without_a_platform_are_asked_for_theirs() {
     ];
     let index = layout.index(&entries);
     assert_eq!(
-        published(&layout, &[index]).unwrap().digest.to_string(),
+        resolve_entries(&layout, &[index]).unwrap().digest.to_string(),
         digest(&entries[2])
     );
 
-    let refused = document_error(published(&layout, &[artifact]));
+    let refused = document_error(resolve_entries(&layout, &[artifact]));
     assert!(
         matches!(refused, ManifestError::NotAnImage { media_type } if media_type == "application/vnd.example.config")
     );
 }
 
 #[test]
-fn tags_and_digests_choose_and_nothing_is_guessed() {
+fn ambiguous_layout_needs_a_tag_or_digest() {
     let layout = TestLayout::new();
     let (one, two) = (layout.image("linux/amd64", &["1"]), layout.image("linux/amd64", &["2"]));
     layout.publish(&[
@@ -261,7 +267,7 @@ fn tags_and_digests_choose_and_nothing_is_guessed() {
 }
 
 #[test]
-fn what_is_missing_or_spoilt_is_named() {
+fn missing_or_corrupt_blob_is_named() {
     let layout = TestLayout::new();
     let layers = [layout.blob(LAYER, b"layer")];
     let config = layout.document(CONFIG, &config("linux/amd64", &layers));
@@ -318,40 +324,40 @@ fn what_is_missing_or_spoilt_is_named() {
 }
 
 #[test]
-fn documents_of_no_use_are_refused_by_name() {
+fn unusable_documents_are_refused_with_the_cause() {
     let layout = TestLayout::new();
     let layers = [layout.blob(LAYER, b"layer")];
     let config = layout.document(CONFIG, &config("linux/amd64", &layers));
 
     let counts = layout.document(MANIFEST, &manifest(&config, &[]));
     assert!(matches!(
-        document_error(published(&layout, &[counts])),
+        document_error(resolve_entries(&layout, &[counts])),
         ManifestError::LayerCount { layers: 0, diff_ids: 1 }
     ));
     let schema1 = layout.document("", &json!({"schemaVersion": 1, "fsLayers": []}));
-    let advice = chain(&published(&layout, &[schema1]).unwrap_err());
+    let advice = chain(&resolve_entries(&layout, &[schema1]).unwrap_err());
     assert!(advice.contains("push the image again"), "{advice}");
     let mut large = layout.image("linux/amd64", &[]);
     large["size"] = (5 << 20).into();
     assert!(matches!(
-        document_error(published(&layout, &[large])),
+        document_error(resolve_entries(&layout, &[large])),
         ManifestError::TooLarge { len: 5_242_880 }
     ));
     let no_json = layout.blob(INDEX, b"not JSON");
     assert!(matches!(
-        document_error(published(&layout, &[no_json])),
+        document_error(resolve_entries(&layout, &[no_json])),
         ManifestError::Json(_)
     ));
     let mut bad_digest = layout.image("linux/amd64", &[]);
     bad_digest["digest"] = "sha256:../../../etc/passwd".into();
     assert!(matches!(
-        document_error(published(&layout, &[bad_digest])),
+        document_error(resolve_entries(&layout, &[bad_digest])),
         ManifestError::Json(_)
     ));
 }
 
 #[test]
-fn what_is_no_layout_is_refused() {
+fn directory_that_is_not_a_layout_is_refused() {
     let layout = TestLayout::new();
     let error = |result: Result<_, ImageError>| match result {
         Err(ImageError::Layout(error)) => error,
@@ -381,23 +387,23 @@ fn what_is_no_layout_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_in_place_of_a_blob_does_not_hang() {
+fn fifo_in_place_of_a_blob_does_not_hang() {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &[]);
     fs::remove_file(layout.blob_path(&image)).unwrap();
-    let made = std::process::Command::new("mkfifo")
+    let status = std::process::Command::new("mkfifo")
         .arg(layout.blob_path(&image))
         .status()
         .unwrap();
-    assert!(made.success());
+    assert!(status.success());
     assert!(matches!(
-        published(&layout, &[image]),
+        resolve_entries(&layout, &[image]),
         Err(ImageError::File(FileError::NotAFile { .. }))
     ));
 }
 
 #[test]
-fn sizes_that_no_disk_has_are_refused_and_not_added_up() {
+fn layer_sizes_near_u64_max_do_not_overflow() {
     let layout = TestLayout::new();
     let mut layer = layout.blob(LAYER, b"small");
     layer["size"] = u64::MAX.into();

@@ -1,4 +1,5 @@
-//! From `401` to an image; and registries that are reached by TLS, by a proxy, or in plain HTTP.
+//! Logins: from a `401` to an image, credentials of other tools, and connections over TLS, through
+//! a proxy, or over plain HTTP.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,9 +23,10 @@ use support::wait::eventually;
 /// [`USER`] and [`PASSWORD`] in base64.
 const PAIR: &str = "c29tZW9uZTpwYXNzOndvcmQtZjAwZA==";
 
-/// A user with a home directory, who remembers all that was ever printed.
+/// A user with a home directory.
 struct User {
     home: TempDir,
+    /// Everything that the user's commands printed.
     printed: String,
 }
 
@@ -54,6 +56,7 @@ impl User {
         command
     }
 
+    /// Returns the command of a build.
     fn build(&self, reference: &str, more: &[&str]) -> Command {
         let out = self.home.path().join("out.ext4");
         let mut command = self.command(&[
@@ -82,7 +85,7 @@ impl User {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // Who refuses the arguments does not wait for input.
+        // A command that refuses its arguments may end before it reads.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         self.printed += &String::from_utf8_lossy(&output.stdout);
@@ -100,7 +103,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A layout with an image of one empty layer, tagged `latest`.
+/// Creates a layout with an image of one empty layer, tagged `latest`.
 fn image() -> (TestLayout, Value) {
     let layout = TestLayout::new();
     let tar = "\0".repeat(1024);
@@ -110,7 +113,7 @@ fn image() -> (TestLayout, Value) {
 }
 
 #[test]
-fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
+fn hint_of_a_401_leads_to_a_login_and_an_image() {
     let Some(registry) = Registry::start(true) else { return };
     let (layout, _) = image();
     let pusher = registry.login();
@@ -132,8 +135,8 @@ fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
 
     let login = user.login(&registry.host, &format!("{PASSWORD}\n"));
     assert!(login.status.success(), "{}", text(&login.stderr));
-    let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
-    assert_eq!(kept, json!({"auths": {registry.host.clone(): {"auth": PAIR}}}));
+    let stored: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+    assert_eq!(stored, json!({"auths": {registry.host.clone(): {"auth": PAIR}}}));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -169,7 +172,7 @@ fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
     }
 }
 
-/// A registry with a token server, which lets in who has [`PAIR`].
+/// Starts a registry with a token server, which accepts [`PAIR`].
 fn with_tokens() -> (TestLayout, Server) {
     let (layout, image) = image();
     let server = Server::of(&layout, &image, |request: &Request, _| {
@@ -195,7 +198,7 @@ fn with_tokens() -> (TestLayout, Server) {
 }
 
 #[test]
-fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
+fn login_at_a_token_registry_requests_no_repository_scope() {
     let (_layout, server) = with_tokens();
     let registry = server.address.to_string();
     let mut user = User::new();
@@ -216,7 +219,7 @@ fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
 }
 
 #[test]
-fn a_login_by_each_spelling_serves_the_next_build() {
+fn login_with_each_spelling_of_a_registry_serves_the_next_build() {
     let (_layout, server) = with_tokens();
     let host = server.address.to_string();
     let port = server.address.port();
@@ -247,8 +250,8 @@ fn a_login_by_each_spelling_serves_the_next_build() {
         fs::write(user.auth_file(), old.to_string()).unwrap();
         let login = user.login(&spelling, PASSWORD);
         assert!(login.status.success(), "{spelling}: {}", text(&login.stderr));
-        let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
-        assert_eq!(kept["auths"][key], json!({"auth": PAIR}), "{spelling}: {kept}");
+        let stored: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+        assert_eq!(stored["auths"][key], json!({"auth": PAIR}), "{spelling}: {stored}");
         let mut build = user.build(reference, &[]);
         let done = user.run(&mut build);
         assert!(done.status.success(), "{spelling}: {}", text(&done.stderr));
@@ -268,7 +271,7 @@ fn a_login_by_each_spelling_serves_the_next_build() {
 }
 
 #[test]
-fn entries_as_other_tools_write_them() {
+fn credential_entries_of_other_tools_are_read() {
     let basic = |pair: &str| (format!("Basic {pair}"), "Basic realm=\"x\"");
     let bearer = (
         "Bearer as-it-is".to_owned(),
@@ -281,7 +284,7 @@ fn entries_as_other_tools_write_them() {
         (json!({"auth": "dTrk_w"}), basic("dTrk/w==")),
         (json!({"username": USER, "password": PASSWORD}), basic(PAIR)),
         (json!({"auth": PAIR, "username": "x", "password": "y"}), basic(PAIR)),
-        // Without a token server, the pair beside an identity token serves.
+        // Without a token server, the pair is used, and not the identity token.
         (json!({"auth": PAIR, "identitytoken": "t"}), basic(PAIR)),
         (json!({"registrytoken": "as-it-is"}), bearer),
     ] {
@@ -307,7 +310,7 @@ fn the_hint_after_a_failed_login_names_login() {
     thread::spawn(move || {
         for stream in speaks_no_tls.incoming() {
             let mut stream = stream.unwrap();
-            // Bytes left unread could reset the connection before the answer is read.
+            // Unread data could reset the connection before the client reads the reply.
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
@@ -340,7 +343,7 @@ fn the_hint_after_a_failed_login_names_login() {
 }
 
 #[test]
-fn a_login_says_whether_anybody_was_asked() {
+fn login_reports_whether_the_password_was_checked() {
     let (_layout, asks) = with_tokens();
     let never_asks = Server::start(|request, _| Reply::status(if request.path == "/v2/" { 200 } else { 404 }));
     for (server, checked) in [(&asks, true), (&never_asks, false)] {
@@ -350,17 +353,17 @@ fn a_login_says_whether_anybody_was_asked() {
             let mut command = user.command(&[format, "registry", "login", &registry, "-u", USER, "--password-stdin"]);
             let login = user.run_with_input(&mut command, PASSWORD);
             assert!(login.status.success(), "{}", text(&login.stderr));
-            let said = text(&login.stdout);
+            let stdout = text(&login.stdout);
             if format == "--json" {
-                let json: Value = serde_json::from_str(&said).unwrap();
+                let json: Value = serde_json::from_str(&stdout).unwrap();
                 assert_eq!(json["checked"], checked, "{json}");
             } else {
-                assert_eq!(said.contains("not checked"), !checked, "{said}");
-                assert_eq!(said.contains("logged in"), checked, "{said}");
+                assert_eq!(stdout.contains("not checked"), !checked, "{stdout}");
+                assert_eq!(stdout.contains("logged in"), checked, "{stdout}");
             }
         }
-        let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
-        assert_eq!(kept, json!({"auths": {registry.clone(): {"auth": PAIR}}}));
+        let stored: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+        assert_eq!(stored, json!({"auths": {registry.clone(): {"auth": PAIR}}}));
         let mut list = user.command(&["registry", "ls", "--json"]);
         let list: Value = serde_json::from_slice(&user.run(&mut list).stdout).unwrap();
         assert_eq!(list["logins"][0].get("checked"), None);
@@ -368,12 +371,12 @@ fn a_login_says_whether_anybody_was_asked() {
     let mut requests = never_asks.requests().into_iter();
     assert!(
         requests.all(|request| request.authorization().is_none()),
-        "what nobody asks for is not sent"
+        "credentials that are not asked for are not sent"
     );
 }
 
 #[test]
-fn a_login_that_makes_no_sense_asks_nobody() {
+fn invalid_login_arguments_send_no_request() {
     let mut user = User::new();
     for (registry, password) in [
         ("team", "x"),
@@ -393,7 +396,7 @@ fn a_login_that_makes_no_sense_asks_nobody() {
     assert!(!user.auth_file().exists());
 }
 
-/// Runs a command that must not wait for ever.
+/// Runs a command, and panics if it takes longer than a minute.
 #[cfg(unix)]
 fn run_within_a_minute(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -407,7 +410,7 @@ fn run_within_a_minute(command: &mut Command) -> Output {
 
 #[cfg(unix)]
 #[test]
-fn a_password_without_an_end() {
+fn endless_password_is_refused() {
     let user = User::new();
     let mut command = user.command(&["registry", "login", "127.0.0.1:1", "-u", USER, "--password-stdin"]);
     command.stdin(Stdio::from(fs::File::open("/dev/zero").unwrap()));
@@ -422,7 +425,7 @@ fn a_password_without_an_end() {
 
 #[cfg(unix)]
 #[test]
-fn a_fifo_or_device_in_place_of_certificates() {
+fn fifo_or_device_in_place_of_certificates_is_refused() {
     let user = User::new();
     let fifo = user.home.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -453,7 +456,7 @@ fn a_fifo_or_device_in_place_of_certificates() {
 }
 
 #[test]
-fn a_helper_is_never_executed_and_the_user_is_told() {
+fn credential_helper_is_not_executed_but_reported() {
     let (layout, image) = image();
     let is_private = |request: &Request| request.path.contains("/private/");
     let server = Server::of(&layout, &image, move |request, _| {
@@ -467,14 +470,14 @@ fn a_helper_is_never_executed_and_the_user_is_told() {
     )
     .unwrap();
     let trap = user.home.path().join("docker-credential-trap");
-    let sprung = user.home.path().join("sprung");
-    fs::write(&trap, format!("#!/bin/sh\ntouch {}\n", sprung.display())).unwrap();
+    let executed = user.home.path().join("executed");
+    fs::write(&trap, format!("#!/bin/sh\ntouch {}\n", executed.display())).unwrap();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let told = "leaves credentials to the helper docker-credential-trap, which is never executed";
+    let warning = "leaves credentials to the helper docker-credential-trap, which is never executed";
     for (reference, status) in [
         (server.reference(""), 0),
         (format!("{}/private/app", server.address), 1),
@@ -485,9 +488,9 @@ fn a_helper_is_never_executed_and_the_user_is_told() {
             .env("PATH", format!("{}:/usr/bin:/bin", user.home.path().display()));
         let output = user.run(&mut build);
         assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(warning), "{}", text(&output.stderr));
     }
-    assert!(!sprung.exists());
+    assert!(!executed.exists());
 }
 
 #[test]
@@ -539,10 +542,10 @@ fn a_registry_with_tls_is_trusted_by_its_authority() {
     fails((login.status.code(), text(&login.stderr)), &hint);
 }
 
-/// Its certificates are in files only on Linux.
+/// Only on Linux are the system's certificates in files.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_machine_without_certificates_speaks_plain_http_and_nothing_else() {
+fn machine_without_certificates_can_only_use_plain_http() {
     let (layout, image) = image();
     let server = Server::of(&layout, &image, |_, _| None);
     let reference = format!("{}/app@{}", server.address, digest(&image));
@@ -562,7 +565,7 @@ fn a_machine_without_certificates_speaks_plain_http_and_nothing_else() {
 }
 
 #[test]
-fn registries_elsewhere_are_reached_through_the_proxy() {
+fn remote_registry_is_reached_through_the_proxy() {
     let (layout, image) = image();
     let proxy = Server::of(&layout, &image, |_, _| None);
     let mut user = User::new();

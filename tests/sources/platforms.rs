@@ -1,5 +1,5 @@
-//! Platforms of images: those that configs leave out, tags that stand for several, and levels of
-//! the architecture.
+//! Platforms of images: missing ones, tags for several platforms, lists of platforms, and variants
+//! of an architecture.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -13,40 +13,40 @@ use crate::sources::{State, chain, linux, resolve};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest, named};
 use support::server::Server;
 
-/// An image whose config says this of its platform, and nothing else.
-fn image_saying(layout: &TestLayout, name: &str, said: &Value) -> Value {
+/// Creates an image with these platform fields in its config.
+fn image_with_platform_fields(layout: &TestLayout, name: &str, fields: &Value) -> Value {
     let layers = [layout.blob(LAYER, tar(name, 10).as_bytes())];
     let mut config = config("linux/amd64", &layers);
     for key in ["os", "architecture", "variant"] {
-        config[key] = said[key].clone();
+        config[key] = fields[key].clone();
     }
     let config = layout.document(CONFIG, &config);
     layout.document(MANIFEST, &manifest(&config, &layers))
 }
 
-/// An image for a platform, which is unlike all others.
+/// Creates an image for a platform. Its content differs from that for other platforms.
 fn image_for(layout: &TestLayout, platform: &str) -> Value {
     layout.image(platform, &[&tar(&platform.replace('/', "-"), 10)])
 }
 
 #[track_caller]
-fn is(found: &Result<Image, ImageError>, image: &Value, platform: &str) {
+fn assert_image(found: &Result<Image, ImageError>, image: &Value, platform: &str) {
     let found = found.as_ref().unwrap();
     assert_eq!(found.digest.to_string(), digest(image));
     assert_eq!(found.platform, linux(platform));
 }
 
 #[track_caller]
-fn is_missing(found: Result<Image, ImageError>, available: &str) {
+fn assert_no_image(found: Result<Image, ImageError>, available: &str) {
     let error = chain(&found.unwrap_err());
     assert!(error.ends_with(&format!("; available: {available}")), "{error}");
 }
 
 #[test]
-fn a_config_without_a_platform_takes_the_one_that_is_asked_for() {
-    for said in [json!({}), json!({"os": "", "architecture": ""}), json!({"os": "linux"})] {
+fn config_without_platform_takes_the_requested_one() {
+    for fields in [json!({}), json!({"os": "", "architecture": ""}), json!({"os": "linux"})] {
         let layout = TestLayout::new();
-        let image = image_saying(&layout, "a", &said);
+        let image = image_with_platform_fields(&layout, "a", &fields);
         layout.publish(&[named(image.clone(), "latest")]);
         let server = Server::of(&layout, &image, |_, _| None);
         let pinned = format!("@{}", digest(&image));
@@ -57,7 +57,7 @@ fn a_config_without_a_platform_takes_the_one_that_is_asked_for() {
             server.reference(&pinned),
         ] {
             for architecture in ["amd64", "arm/v6"] {
-                is(&resolve(&reference, architecture), &image, architecture);
+                assert_image(&resolve(&reference, architecture), &image, architecture);
             }
         }
     }
@@ -103,13 +103,13 @@ fn the_platforms_of_a_reference_are_listed_in_one_request() {
 
     let local = |tag| state.open(&layout.reference(tag)).unwrap().platforms().unwrap();
     assert_eq!(found(&local(":latest")), expected);
-    // Only the config says it.
+    // Only the config names this platform.
     assert_eq!(found(&local(":single")), expected[1..2]);
 }
 
 /// Lists the images of a source, and resolves each of them.
 #[track_caller]
-fn each_listed(reference: &str) -> Vec<Image> {
+fn resolve_each_listed(reference: &str) -> Vec<Image> {
     let source = State::new().open(reference).unwrap();
     let listed = source.platforms().unwrap();
     let resolve = |listed: &ListedImage| {
@@ -124,9 +124,9 @@ fn each_listed(reference: &str) -> Vec<Image> {
 }
 
 #[test]
-fn a_listed_image_takes_its_own_manifest_and_config_alone() {
+fn resolve_listed_requests_only_that_manifest_and_config() {
     let layout = TestLayout::new();
-    // Of images for the same platform, a search finds the first.
+    // `resolve` would find the first of two images for the same platform.
     let images = ["first", "second"].map(|name| layout.image("linux/amd64", &[&tar(name, 10)]));
     let index = layout.index(&images.clone().map(|image| for_platform(image, "linux/amd64")));
     let server = Server::of(&layout, &index, |_, _| None);
@@ -155,14 +155,14 @@ fn a_listed_image_takes_its_own_manifest_and_config_alone() {
 }
 
 #[test]
-fn listed_images_of_files_are_resolved() {
+fn listed_images_of_layouts_and_archives_are_resolved() {
     let layout = TestLayout::new();
     let [arm64, s390x] = ["linux/arm64", "linux/s390x"].map(|platform| image_for(&layout, platform));
-    let silent = image_saying(&layout, "silent", &json!({}));
+    let without_platform = image_with_platform_fields(&layout, "without_platform", &json!({}));
     let directory = tempfile::tempdir().unwrap();
     // Neither index nor config names the last one's platform.
     let platforms = [linux("arm64"), linux("s390x"), Platform::host()];
-    let entries = [for_platform(arm64, "linux/arm64"), s390x, silent];
+    let entries = [for_platform(arm64, "linux/arm64"), s390x, without_platform];
     let index = layout.index(&entries);
     for published in [vec![index], entries.map(|entry| named(entry, "latest")).to_vec()] {
         layout.publish(&published);
@@ -171,7 +171,7 @@ fn listed_images_of_files_are_resolved() {
         builder.append_dir_all(".", layout.path()).unwrap();
         builder.into_inner().unwrap();
         for reference in [layout.reference(""), format!("oci-archive:{}", packed.display())] {
-            let found = each_listed(&reference);
+            let found = resolve_each_listed(&reference);
             let found: Vec<_> = found.into_iter().map(|image| image.platform).collect();
             assert_eq!(found, platforms, "{reference}");
         }
@@ -179,13 +179,13 @@ fn listed_images_of_files_are_resolved() {
 
     let rootfs = directory.path().join("rootfs.tar");
     fs::write(&rootfs, tar("rootfs", 10)).unwrap();
-    let found = each_listed(&format!("tar:{}", rootfs.display()));
+    let found = resolve_each_listed(&format!("tar:{}", rootfs.display()));
     assert_eq!(found[0].platform, Platform::host());
     assert_eq!(found[0].layers.len(), 1);
 }
 
 #[test]
-fn what_a_reference_does_not_list_is_not_resolved() {
+fn resolve_listed_refuses_an_image_that_is_not_listed() {
     let layout = TestLayout::new();
     let [amd64, arm64, riscv64] =
         ["linux/amd64", "linux/arm64", "linux/riscv64"].map(|platform| image_for(&layout, platform));
@@ -227,9 +227,9 @@ fn what_a_reference_does_not_list_is_not_resolved() {
 }
 
 #[test]
-fn a_config_without_a_platform_takes_the_one_of_its_index() {
+fn config_without_platform_takes_that_of_the_index() {
     let layout = TestLayout::new();
-    let image = image_saying(&layout, "a", &json!({}));
+    let image = image_with_platform_fields(&layout, "a", &json!({}));
     let listed = for_platform(image.clone(), "linux/arm/v6");
     let index = layout.index(std::slice::from_ref(&listed));
     let server = Server::of(&layout, &index, |_, _| None);
@@ -238,30 +238,42 @@ fn a_config_without_a_platform_takes_the_one_of_its_index() {
     for entry in [&index, &listed] {
         layout.publish(&[named(entry.clone(), "latest")]);
         for reference in references(&layout) {
-            is(&resolve(&reference, "arm/v7"), &image, "arm/v6");
-            is_missing(resolve(&reference, "amd64"), "linux/arm/v6");
+            assert_image(&resolve(&reference, "arm/v7"), &image, "arm/v6");
+            assert_no_image(resolve(&reference, "amd64"), "linux/arm/v6");
         }
     }
     let pinned = layout.reference(&format!("@{}", digest(&image)));
-    is(&resolve(&pinned, "arm/v7"), &image, "arm/v6");
-    is_missing(resolve(&pinned, "amd64"), "linux/arm/v6");
+    assert_image(&resolve(&pinned, "arm/v7"), &image, "arm/v6");
+    assert_no_image(resolve(&pinned, "amd64"), "linux/arm/v6");
 }
 
-/// If an index says of no entry what it is for, the nearest wins, and one that says nothing
-/// itself comes last.
+/// In an index without platforms, the nearest platform of the configs wins. A config without a
+/// platform comes last.
 #[test]
-fn of_entries_without_a_platform_the_nearest_wins() {
+fn index_entries_without_platform_resolve_to_the_nearest_config() {
     let layout = TestLayout::new();
-    let silent = image_saying(&layout, "a", &json!({}));
+    let without_platform = image_with_platform_fields(&layout, "a", &json!({}));
     let [x86, v2, amd64, arm64] =
         ["linux/386", "linux/amd64/v2", "linux/amd64", "linux/arm64"].map(|platform| image_for(&layout, platform));
     for (entries, architecture, expected) in [
-        (vec![&silent, &arm64, &amd64], "amd64", Some((&amd64, "amd64"))),
-        (vec![&silent, &v2, &x86, &amd64], "amd64", Some((&amd64, "amd64"))),
-        (vec![&silent, &v2, &x86], "amd64", Some((&x86, "386"))),
-        (vec![&silent, &v2], "amd64", Some((&v2, "amd64/v2"))),
+        (
+            vec![&without_platform, &arm64, &amd64],
+            "amd64",
+            Some((&amd64, "amd64")),
+        ),
+        (
+            vec![&without_platform, &v2, &x86, &amd64],
+            "amd64",
+            Some((&amd64, "amd64")),
+        ),
+        (vec![&without_platform, &v2, &x86], "amd64", Some((&x86, "386"))),
+        (vec![&without_platform, &v2], "amd64", Some((&v2, "amd64/v2"))),
         (vec![&amd64, &v2], "amd64/v2", Some((&v2, "amd64/v2"))),
-        (vec![&silent, &arm64], "amd64", Some((&silent, "amd64"))),
+        (
+            vec![&without_platform, &arm64],
+            "amd64",
+            Some((&without_platform, "amd64")),
+        ),
         (vec![&arm64, &v2], "386", None),
     ] {
         let entries: Vec<_> = entries.into_iter().cloned().collect();
@@ -271,15 +283,15 @@ fn of_entries_without_a_platform_the_nearest_wins() {
         for reference in [layout.reference(""), server.reference(":latest")] {
             let found = resolve(&reference, architecture);
             match expected {
-                Some((image, platform)) => is(&found, image, platform),
-                None => is_missing(found, "linux/arm64, linux/amd64/v2"),
+                Some((image, platform)) => assert_image(&found, image, platform),
+                None => assert_no_image(found, "linux/arm64, linux/amd64/v2"),
             }
         }
     }
 }
 
 #[test]
-fn a_tag_that_stands_twice_is_resolved_by_platform() {
+fn duplicate_tag_is_resolved_by_platform() {
     let layout = TestLayout::new();
     let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|platform| image_for(&layout, platform));
     let other = image_for(&layout, "linux/riscv64");
@@ -305,24 +317,24 @@ fn a_tag_that_stands_twice_is_resolved_by_platform() {
             layout.reference(":latest"),
             format!("oci-archive:{}:latest", packed.display()),
         ] {
-            is(&resolve(&reference, "amd64"), &amd64, "amd64");
-            is(&resolve(&reference, "arm64"), &arm64, "arm64");
-            is_missing(resolve(&reference, "riscv64"), "linux/arm64, linux/amd64");
+            assert_image(&resolve(&reference, "amd64"), &amd64, "amd64");
+            assert_image(&resolve(&reference, "arm64"), &arm64, "arm64");
+            assert_no_image(resolve(&reference, "riscv64"), "linux/arm64, linux/amd64");
         }
-        // Without a tag, other names stand in the way.
+        // Without a tag, the third image is a candidate as well.
         let several = resolve(&layout.reference(""), "amd64").unwrap_err();
         assert!(matches!(several, ImageError::Layout(LayoutError::Ambiguous { images }) if images.len() == 3));
         layout.publish(&[first, second]);
-        is(&resolve(&layout.reference(""), "arm64"), &arm64, "arm64");
+        assert_image(&resolve(&layout.reference(""), "arm64"), &arm64, "arm64");
     }
 }
 
 #[test]
-fn a_tag_that_stands_twice_for_one_platform_is_ambiguous() {
+fn duplicate_tag_for_one_platform_is_ambiguous() {
     let layout = TestLayout::new();
     let images = ["1", "2"].map(|name| layout.image("linux/amd64", &[name]));
-    let silent = ["3", "4"].map(|name| image_saying(&layout, name, &json!({})));
-    for [one, two] in [images, silent] {
+    let without_platform = ["3", "4"].map(|name| image_with_platform_fields(&layout, name, &json!({})));
+    for [one, two] in [images, without_platform] {
         for platform in [None, Some("linux/amd64")] {
             let entry = |image: &Value| {
                 let image = named(image.clone(), "latest");
@@ -339,7 +351,7 @@ fn a_tag_that_stands_twice_for_one_platform_is_ambiguous() {
 }
 
 #[test]
-fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
+fn docker_archive_tag_may_name_several_platforms() {
     let layout = TestLayout::new();
     let layer = tar("one", 100);
     let layers = [layout.blob(LAYER, layer.as_bytes())];
@@ -358,7 +370,7 @@ fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
     };
     let both = saved(&[image("amd64.json", &["app:1"]), image("arm64.json", &["app:1"])]);
     for reference in [both.clone(), format!("{both}:app:1")] {
-        let found = each_listed(&reference);
+        let found = resolve_each_listed(&reference);
         let found: Vec<_> = found.into_iter().map(|image| image.platform).collect();
         assert_eq!(found, [linux("amd64"), linux("arm64")]);
         for architecture in ["amd64", "arm64"] {
@@ -368,7 +380,7 @@ fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
             let again = resolve(&found.resolved_ref, architecture).unwrap();
             assert_eq!(again.digest, found.digest);
         }
-        is_missing(resolve(&reference, "riscv64"), "linux/amd64, linux/arm64");
+        assert_no_image(resolve(&reference, "riscv64"), "linux/amd64, linux/arm64");
     }
     for tags in [&["app:2"][..], &[]] {
         let reference = saved(&[image("amd64.json", tags), image("arm64.json", &["app:1"])]);
@@ -380,7 +392,7 @@ fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
     }
 }
 
-/// Builds for amd64, and returns what was said, and what the disk image says of its platform.
+/// Builds for amd64. Returns standard error, and the platforms in the report and in the disk image.
 fn build(reference: &str) -> (String, Value) {
     let builds = Builds::new();
     let mut command = builds.build(reference, "out");
@@ -397,33 +409,33 @@ fn build(reference: &str) -> (String, Value) {
 }
 
 #[test]
-fn the_second_level_of_amd64_serves_with_a_warning() {
+fn amd64_v2_image_is_used_for_amd64_with_a_warning() {
     let layout = TestLayout::new();
     let v2 = image_for(&layout, "linux/amd64/v2");
     let platform = json!({"os": "linux", "architecture": "amd64", "variant": "v2"});
     for entry in [v2.clone(), layout.index(&[for_platform(v2, "linux/amd64/v2")])] {
         layout.publish(&[entry]);
-        let (stderr, said) = build(&layout.reference(""));
-        assert_eq!(said, json!([platform, "linux/amd64/v2"]));
+        let (stderr, platforms) = build(&layout.reference(""));
+        assert_eq!(platforms, json!([platform, "linux/amd64/v2"]));
         let warning = "warning: no image for linux/amd64 was found, so the one for linux/amd64/v2 is used";
         assert!(stderr.contains(warning), "{stderr}");
     }
-    // Many machines have no higher level.
+    // Higher variants are not used, since many machines do not support them.
     for level in ["linux/amd64/v3", "linux/amd64/v4"] {
         layout.publish(&[image_for(&layout, level)]);
-        is_missing(resolve(&layout.reference(""), "amd64"), level);
+        assert_no_image(resolve(&layout.reference(""), "amd64"), level);
     }
 }
 
 #[test]
-fn a_platform_that_no_config_says_is_reported() {
+fn assumed_platform_is_reported() {
     let layout = TestLayout::new();
-    let image = image_saying(&layout, "a", &json!({}));
+    let image = image_with_platform_fields(&layout, "a", &json!({}));
     let platform = json!({"os": "linux", "architecture": "amd64", "variant": null});
     for entry in [image.clone(), for_platform(image, "linux/amd64")] {
         layout.publish(&[entry]);
-        let (stderr, said) = build(&layout.reference(""));
-        assert_eq!(said, json!([platform, "linux/amd64"]));
+        let (stderr, platforms) = build(&layout.reference(""));
+        assert_eq!(platforms, json!([platform, "linux/amd64"]));
         assert_eq!(stderr, "");
     }
 }

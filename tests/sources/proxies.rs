@@ -1,6 +1,7 @@
-//! Registries that are reached through a proxy, and proxies that refuse.
+//! Registries that are reached through an HTTP or SOCKS proxy, and proxies that refuse.
 //!
-//! Registries on this machine have no proxy, so these have a name that only a proxy knows.
+//! Registries on this machine bypass the proxy, so these tests use a name that only the test's
+//! proxy resolves.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use crate::sources::faults::one_image;
 use crate::sources::rootfs_build;
 use support::server::{Reply, Server};
 
-/// The variables that name proxies.
+/// Environment variables that the choice of a proxy depends on.
 const VARIABLES: [&str; 9] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -29,13 +30,13 @@ const VARIABLES: [&str; 9] = [
 
 const PASSWORD: &str = "pa55: w0rd";
 
-/// `someone:` and [`PASSWORD`], as a URL has them.
+/// `someone:` and [`PASSWORD`], percent-encoded for a URL.
 const USERINFO: &str = "someone:pa55%3A%20w0rd@";
 
-/// The same in base64.
+/// `someone:` and [`PASSWORD`] in base64.
 const PAIR: &str = "c29tZW9uZTpwYTU1OiB3MHJk";
 
-/// Builds an image of a registry in an environment with these variables.
+/// Builds an image of a registry with these environment variables.
 fn build(registry: &str, plain: bool, variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let [out, state] = ["out", "state"].map(|name| directory.path().join(name));
@@ -48,15 +49,16 @@ fn build(registry: &str, plain: bool, variables: &[(&str, &str)]) -> Output {
     build.output().unwrap()
 }
 
-fn build_succeeds(registry: &str, variables: &[(&str, &str)]) {
+/// Asserts that a build through a proxy downloads the layer.
+fn assert_downloads(registry: &str, variables: &[(&str, &str)]) {
     let output = build(registry, true, variables);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    // The image is a text, not a tar: it came, and that is enough.
+    // The layer is not a tar, so a build that downloads it fails.
     assert!(stderr.contains("tar archive"), "{stderr}");
 }
 
-/// Returns the error of a build, which must show no password.
-fn build_fails(plain: bool, variables: &[(&str, &str)]) -> Value {
+/// Returns the error of a build. Asserts that it contains no user and no password.
+fn build_error(plain: bool, variables: &[(&str, &str)]) -> Value {
     let output = build("registry.example", plain, variables);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -68,8 +70,8 @@ fn build_fails(plain: bool, variables: &[(&str, &str)]) -> Value {
     error["error"].clone()
 }
 
-/// Panics unless the message and the hint of an error hold these.
-fn assert_says(error: &Value, kind: &str, message: &[&str], hint: &[&str]) {
+/// Asserts the kind of an error, and parts of its message and hint.
+fn assert_error(error: &Value, kind: &str, message: &[&str], hint: &[&str]) {
     assert_eq!(error["kind"], kind, "{error}");
     for (field, parts) in [("message", message), ("remediation", hint)] {
         let text = error[field].as_str().unwrap();
@@ -79,14 +81,16 @@ fn assert_says(error: &Value, kind: &str, message: &[&str], hint: &[&str]) {
     }
 }
 
-/// A proxy on a loopback port of its own, until the test process ends.
+/// A proxy on its own loopback port. It runs until the test process ends.
 struct TestProxy {
     address: SocketAddr,
-    /// Requests that came.
+    /// Requests, or the reasons why they were refused.
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestProxy {
+    /// Starts a proxy that serves each connection with a function, whose second argument adds to
+    /// the log and returns its length.
     fn start(
         serve: impl Fn(TcpStream, &mut dyn FnMut(String) -> usize) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -103,7 +107,7 @@ impl TestProxy {
                         entries.push(entry);
                         entries.len()
                     };
-                    // A client that has heard enough may be gone.
+                    // The client may have closed the connection.
                     let _ = serve(stream, &mut log);
                 });
             }
@@ -111,8 +115,8 @@ impl TestProxy {
         Self { address, log }
     }
 
-    /// An HTTP proxy that connects to a server, whatever it is asked for, once it has refused with
-    /// a status so often.
+    /// Starts an HTTP proxy that refuses a number of requests with a status, and then connects
+    /// every client to one server.
     fn connecting(to: SocketAddr, refusals: usize, status: u16) -> Self {
         Self::start(move |mut stream, log| {
             let mut reader = BufReader::new(stream.try_clone()?);
@@ -126,34 +130,34 @@ impl TestProxy {
         })
     }
 
-    /// A SOCKS 5 proxy that connects to a server, whatever it is asked for, or answers with an
-    /// error. It takes a user with a password, or none (RFC 1928, RFC 1929).
+    /// Starts a SOCKS 5 proxy that connects every client to one server, or replies with an error
+    /// code. It asks for a user and this password, or for neither (RFC 1928, RFC 1929).
     fn socks(to: SocketAddr, password: Option<&'static str>, code: u8) -> Self {
         Self::start(move |mut stream, log| {
-            let wanted = if password.is_some() { 2 } else { 0 };
-            let [_, count] = take::<2>(&mut stream)?;
-            if !some(&mut stream, count)?.contains(&wanted) {
+            let method = if password.is_some() { 2 } else { 0 };
+            let [_, count] = read_array::<2>(&mut stream)?;
+            if !read_bytes(&mut stream, count)?.contains(&method) {
                 log("no method".to_owned());
                 return stream.write_all(&[5, 0xff]);
             }
-            stream.write_all(&[5, wanted])?;
+            stream.write_all(&[5, method])?;
             if let Some(password) = password {
-                let [_, len] = take::<2>(&mut stream)?;
-                some(&mut stream, len)?;
-                let [len] = take::<1>(&mut stream)?;
-                let is_right = some(&mut stream, len)? == password.as_bytes();
-                stream.write_all(&[1, u8::from(!is_right)])?;
-                if !is_right {
+                let [_, len] = read_array::<2>(&mut stream)?;
+                read_bytes(&mut stream, len)?;
+                let [len] = read_array::<1>(&mut stream)?;
+                let is_accepted = read_bytes(&mut stream, len)? == password.as_bytes();
+                stream.write_all(&[1, u8::from(!is_accepted)])?;
+                if !is_accepted {
                     log("wrong password".to_owned());
                     return Ok(());
                 }
             }
-            let [5, 1, 0, 3, len] = take::<5>(&mut stream)? else {
+            let [5, 1, 0, 3, len] = read_array::<5>(&mut stream)? else {
                 log("no name".to_owned());
                 return Ok(());
             };
-            let host = String::from_utf8(some(&mut stream, len)?).unwrap();
-            log(format!("{host}:{}", u16::from_be_bytes(take(&mut stream)?)));
+            let host = String::from_utf8(read_bytes(&mut stream, len)?).unwrap();
+            log(format!("{host}:{}", u16::from_be_bytes(read_array(&mut stream)?)));
             stream.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0])?;
             if code == 0 { tunnel(stream, to) } else { Ok(()) }
         })
@@ -168,19 +172,21 @@ impl TestProxy {
     }
 }
 
-fn take<const LEN: usize>(stream: &mut TcpStream) -> io::Result<[u8; LEN]> {
+/// Reads a fixed number of bytes.
+fn read_array<const LEN: usize>(stream: &mut TcpStream) -> io::Result<[u8; LEN]> {
     let mut bytes = [0; LEN];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-fn some(stream: &mut TcpStream, len: u8) -> io::Result<Vec<u8>> {
+/// Reads a number of bytes.
+fn read_bytes(stream: &mut TcpStream, len: u8) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len.into()];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Copies both ways.
+/// Copies data in both directions.
 fn tunnel(client: TcpStream, to: SocketAddr) -> io::Result<()> {
     let server = TcpStream::connect(to)?;
     let copy = |mut from: TcpStream, mut to: TcpStream| {
@@ -193,38 +199,40 @@ fn tunnel(client: TcpStream, to: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
+/// Starts a registry of an image with one layer.
 fn registry() -> Server {
     let (layout, image) = one_image();
     let blobs = layout.path().join("blobs/sha256");
     let latest = support::layout::digest(&image).to_owned();
     Server::start(move |request, _| {
-        let _kept = &layout;
+        let _layout = &layout;
         support::server::stored_reply(&blobs, &latest, request)
     })
 }
 
-/// A server that answers anything in plain HTTP, as one that does not speak TLS does.
+/// Starts a server that replies to anything in plain HTTP, as one without TLS does.
 fn plain_server() -> SocketAddr {
     let plain = TestProxy::start(|mut stream, _| {
-        take::<1>(&mut stream)?;
+        read_array::<1>(&mut stream)?;
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")?;
         stream.shutdown(Shutdown::Write)?;
-        // Closed with something unread, the connection would be reset before the answer is seen.
+        // Unread data would reset the connection before the client reads the reply.
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
     plain.address
 }
 
-fn nobody() -> SocketAddr {
+/// Returns an address at which no server listens.
+fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
-fn a_socks_proxy_looks_up_the_registry_and_connects() {
+fn socks_proxy_resolves_the_registry_name() {
     let server = registry();
     for (scheme, password, userinfo) in [("socks5", None, ""), ("socks5h", Some(PASSWORD), USERINFO)] {
         let proxy = TestProxy::socks(server.address, password, 0);
-        build_succeeds("registry.example", &[("ALL_PROXY", &proxy.url(scheme, userinfo))]);
+        assert_downloads("registry.example", &[("ALL_PROXY", &proxy.url(scheme, userinfo))]);
         let log = proxy.log();
         assert!(
             !log.is_empty() && log.iter().all(|to| to == "registry.example:80"),
@@ -234,7 +242,7 @@ fn a_socks_proxy_looks_up_the_registry_and_connects() {
 }
 
 #[test]
-fn a_socks_proxy_that_refuses_is_named() {
+fn refusal_of_a_socks_proxy_names_the_proxy() {
     for (password, userinfo, code, entry, reason, hint) in [
         (
             Some(PASSWORD),
@@ -254,20 +262,20 @@ fn a_socks_proxy_that_refuses_is_named() {
         ),
         (None, "", 2, "registry.example:80", "connection not allowed", "NO_PROXY"),
     ] {
-        let proxy = TestProxy::socks(nobody(), password, code);
-        let error = build_fails(true, &[("http_proxy", &proxy.url("socks5h", userinfo))]);
+        let proxy = TestProxy::socks(unused_address(), password, code);
+        let error = build_error(true, &[("http_proxy", &proxy.url("socks5h", userinfo))]);
         let name = proxy.address.to_string();
-        assert_says(&error, "policy_denied", &[&name, "registry.example", reason], &[hint]);
-        assert_eq!(proxy.log(), [entry], "it is asked once");
+        assert_error(&error, "policy_denied", &[&name, "registry.example", reason], &[hint]);
+        assert_eq!(proxy.log(), [entry], "one attempt");
     }
 }
 
 #[test]
-fn an_http_proxy_connects_and_gets_user_and_password() {
+fn http_proxy_receives_user_and_password() {
     let proxy = TestProxy::connecting(plain_server(), 0, 0);
-    let error = build_fails(false, &[("HTTPS_PROXY", &proxy.url("http", USERINFO))]);
-    // The registry's answer to the handshake has come all the way.
-    assert_says(&error, "permanent", &["registry.example speaks plain HTTP"], &[]);
+    let error = build_error(false, &[("HTTPS_PROXY", &proxy.url("http", USERINFO))]);
+    // The registry's reply to the TLS handshake has passed the proxy.
+    assert_error(&error, "permanent", &["registry.example speaks plain HTTP"], &[]);
     let [head] = &proxy.log()[..] else {
         panic!("{:?}", proxy.log())
     };
@@ -277,16 +285,16 @@ fn an_http_proxy_connects_and_gets_user_and_password() {
 }
 
 #[test]
-fn an_http_proxy_that_cannot_connect_is_asked_again() {
-    // Once to connect, and once for its reason.
+fn http_proxy_503_is_retried() {
+    // The first attempt sends two requests: one to connect, and one for the reason of the refusal.
     let proxy = TestProxy::connecting(plain_server(), 2, 503);
-    let error = build_fails(false, &[("HTTPS_PROXY", &proxy.url("http", ""))]);
-    assert_says(&error, "permanent", &["registry.example speaks plain HTTP"], &[]);
+    let error = build_error(false, &[("HTTPS_PROXY", &proxy.url("http", ""))]);
+    assert_error(&error, "permanent", &["registry.example speaks plain HTTP"], &[]);
     assert_eq!(proxy.log().len(), 3);
 }
 
 #[test]
-fn an_http_proxy_that_refuses_is_named() {
+fn refusal_of_an_http_proxy_names_the_proxy() {
     for (status, userinfo, requests, reason, hint) in [
         (
             407,
@@ -304,22 +312,22 @@ fn an_http_proxy_that_refuses_is_named() {
         ),
         (403, "", 2, "answered with status 403", "add it to NO_PROXY"),
     ] {
-        let proxy = TestProxy::connecting(nobody(), usize::MAX, status);
-        let error = build_fails(false, &[("HTTPS_PROXY", &proxy.url("http", userinfo))]);
+        let proxy = TestProxy::connecting(unused_address(), usize::MAX, status);
+        let error = build_error(false, &[("HTTPS_PROXY", &proxy.url("http", userinfo))]);
         let name = proxy.address.to_string();
-        assert_says(&error, "policy_denied", &[&name, "registry.example", reason], &[hint]);
+        assert_error(&error, "policy_denied", &[&name, "registry.example", reason], &[hint]);
         assert_eq!(proxy.log().len(), requests, "{:?}", proxy.log());
     }
 }
 
 #[test]
-fn a_proxy_for_plain_http_that_wants_a_password_is_named() {
+fn plain_http_proxy_that_wants_a_password_is_named() {
     let proxy = Server::start(|_, _| Reply::status(407));
     let url = format!("http://{}", proxy.address);
-    let error = build_fails(true, &[("HTTP_PROXY", &url)]);
+    let error = build_error(true, &[("HTTP_PROXY", &url)]);
     let name = proxy.address.to_string();
     let hint = ["into HTTP_PROXY", "<user>:<password>@"];
-    assert_says(
+    assert_error(
         &error,
         "policy_denied",
         &[&name, "asks for a user and a password"],
@@ -329,7 +337,7 @@ fn a_proxy_for_plain_http_that_wants_a_password_is_named() {
 }
 
 #[test]
-fn a_variable_that_names_no_proxy_is_an_error_and_not_a_straight_way() {
+fn invalid_proxy_variable_is_an_error_and_not_ignored() {
     for (value, reason) in [
         (
             format!("ftp://{USERINFO}proxy.example"),
@@ -340,31 +348,31 @@ fn a_variable_that_names_no_proxy_is_an_error_and_not_a_straight_way() {
             "is not the URL of a proxy",
         ),
     ] {
-        let error = build_fails(true, &[("ALL_PROXY", &value)]);
-        assert_says(
+        let error = build_error(true, &[("ALL_PROXY", &value)]);
+        assert_error(
             &error,
             "permanent",
             &["ALL_PROXY", reason],
             &["set ALL_PROXY to http://", "%23"],
         );
     }
-    // A registry on this machine does not need it.
+    // A registry on this machine needs no proxy.
     let server = registry();
-    build_succeeds(&server.address.to_string(), &[("ALL_PROXY", "ftp://proxy.example")]);
+    assert_downloads(&server.address.to_string(), &[("ALL_PROXY", "ftp://proxy.example")]);
 }
 
 #[cfg(unix)]
 #[test]
-fn no_proxy_with_a_port_is_for_that_port() {
+fn no_proxy_entry_with_a_port_matches_only_that_port() {
     let server = registry();
     let proxy = TestProxy::socks(server.address, None, 0);
     let url = proxy.url("socks5", "");
     let port = server.address.port();
-    // The same place by an address that is not one of the loopback interface.
+    // This address leads to the server, but is not a loopback address.
     let (here, other) = (format!("0.0.0.0:{port}"), format!("0.0.0.0:{}", port ^ 1));
-    build_succeeds(&here, &[("ALL_PROXY", &url), ("NO_PROXY", &here)]);
+    assert_downloads(&here, &[("ALL_PROXY", &url), ("NO_PROXY", &here)]);
     assert_eq!(proxy.log(), [""; 0]);
-    build_succeeds("registry.example", &[("ALL_PROXY", &url), ("NO_PROXY", &other)]);
+    assert_downloads("registry.example", &[("ALL_PROXY", &url), ("NO_PROXY", &other)]);
     let error = build(&here, true, &[("ALL_PROXY", &url), ("NO_PROXY", &other)]);
     assert!(!error.status.success());
     assert!(proxy.log().contains(&"no name".to_owned()), "{:?}", proxy.log());

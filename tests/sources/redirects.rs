@@ -1,4 +1,5 @@
-//! Registries that leave their blobs, or their tokens, to other hosts: who is to blame, and who gets credentials.
+//! Registries that redirect to other hosts, or name a token server on another host: which host an
+//! error names, and which hosts receive credentials.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,8 +22,9 @@ fn redirect(to: impl Into<String>) -> Reply {
     Reply::status(307).with("Location", to)
 }
 
-/// What pulling ends in when the layer is at a host that gives this; and that host.
-fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
+/// Pulls a layer that is redirected to another host, which sends this reply. Returns the error, and
+/// the other host.
+fn pull_from_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
     let store = Server::start(move |_, _| reply());
     let (layout, image) = one_image();
     let elsewhere = format!("http://{}/signed?secret=f00d", store.address);
@@ -31,14 +33,15 @@ fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
         is_layer.then(|| redirect(elsewhere.clone()))
     });
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
-    let said = format!("{} {error:?}", chain(&error));
-    assert!(!said.contains("f00d"), "a signature is shown: {said}");
+    let shown = format!("{} {error:?}", chain(&error));
+    assert!(!shown.contains("f00d"), "the signature is shown: {shown}");
     let refers = format!("{} refers to {}: ", server.address, store.address);
     assert!(chain(&error).contains(&refers), "{}", chain(&error));
     (error, store)
 }
 
-fn elsewhere(error: ImageError, store: &Server) -> RegistryError {
+/// Returns the error that names the other host as its cause.
+fn error_of_host(error: ImageError, store: &Server) -> RegistryError {
     match registry_error(error) {
         RegistryError::OtherHost { host, source, .. } if host == store.address.to_string() => *source,
         other => panic!("{other:?}"),
@@ -46,7 +49,7 @@ fn elsewhere(error: ImageError, store: &Server) -> RegistryError {
 }
 
 #[test]
-fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
+fn error_of_a_blob_host_is_not_attributed_to_the_registry() {
     for status in [401, 403, 404, 410] {
         let reply: fn() -> Reply = match status {
             401 => || Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""),
@@ -54,37 +57,37 @@ fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
             404 => || Reply::status(404),
             _ => || Reply::status(410),
         };
-        let (error, store) = at_another_host(reply);
+        let (error, store) = pull_from_another_host(reply);
         assert!(error.hint().is_none(), "{:?}", error.hint());
-        let error = elsewhere(error, &store);
+        let error = error_of_host(error, &store);
         assert!(
             matches!(error, RegistryError::UnexpectedStatus { status: found, .. } if found == status),
             "{error:?}"
         );
         assert_eq!(store.requests().len(), 1);
     }
-    let (error, store) = at_another_host(|| Reply::status(503));
-    assert_eq!(store.requests().len(), 5, "it may pass, and is tried again");
+    let (error, store) = pull_from_another_host(|| Reply::status(503));
+    assert_eq!(store.requests().len(), 5, "503 is retried");
     assert!(matches!(
-        elsewhere(error, &store),
+        error_of_host(error, &store),
         RegistryError::Server { status: 503, .. }
     ));
-    let (error, store) = at_another_host(|| Reply::status(429).with("Retry-After", "120"));
-    let error = elsewhere(error, &store);
+    let (error, store) = pull_from_another_host(|| Reply::status(429).with("Retry-After", "120"));
+    let error = error_of_host(error, &store);
     assert!(
         error.retry_after().is_some_and(|wait| wait.as_secs() == 120),
         "{error:?}"
     );
-    let (error, store) = at_another_host(|| Reply::Cut {
+    let (error, store) = pull_from_another_host(|| Reply::Cut {
         announced: CONTENT.len(),
         body: b"what".to_vec(),
     });
-    assert!(matches!(elsewhere(error, &store), RegistryError::Broken { .. }));
+    assert!(matches!(error_of_host(error, &store), RegistryError::Broken { .. }));
 }
 
-/// As of registries that hold nothing themselves.
+/// Some registries redirect every request.
 #[test]
-fn what_is_not_where_all_is_asked_for_is_not_found() {
+fn not_found_at_a_host_that_serves_everything_is_not_found() {
     let other = Server::start(|_, _| Reply::status(404));
     let to = format!("http://{}", other.address);
     let server = Server::start(move |request, _| redirect(format!("{to}{}", request.path)));
@@ -93,12 +96,12 @@ fn what_is_not_where_all_is_asked_for_is_not_found() {
     assert!(chain(&error).ends_with(&not_there), "{}", chain(&error));
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.hint().is_some());
-    assert!(matches!(elsewhere(error, &other), RegistryError::NotFound { .. }));
+    assert!(matches!(error_of_host(error, &other), RegistryError::NotFound { .. }));
 }
 
-/// Names of objects that nobody escaped.
+/// Some servers do not percent-encode the names of objects.
 #[test]
-fn a_redirect_may_be_in_utf_8() {
+fn redirect_location_may_be_utf8() {
     let (layout, image) = one_image();
     let store = Server::start(|request, _| {
         let is_escaped = request.path == "/bl%C3%B6b/x?sig=%C3%A9";
@@ -117,7 +120,7 @@ fn a_redirect_may_be_in_utf_8() {
 }
 
 #[test]
-fn another_host_that_is_not_there_is_named() {
+fn unreachable_redirect_target_is_named() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |_, _| {
@@ -133,7 +136,7 @@ fn another_host_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_token_server_elsewhere_is_named() {
+fn failing_token_server_on_another_host_is_named() {
     let tokens = Server::start(|_, _| Reply::status(502));
     let (layout, image) = one_image();
     let challenge = format!("Bearer realm=\"http://{}/token\"", tokens.address);
@@ -142,13 +145,13 @@ fn a_token_server_elsewhere_is_named() {
     });
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
     assert!(matches!(
-        elsewhere(error, &tokens),
+        error_of_host(error, &tokens),
         RegistryError::Server { status: 502, .. }
     ));
 }
 
 #[test]
-fn redirects_that_lead_nowhere_are_not_followed() {
+fn redirect_loops_and_invalid_targets_are_errors() {
     let fail = |reply: fn(&Request) -> Reply| {
         let (layout, image) = one_image();
         let server = Server::of(&layout, &image, move |request, _| Some(reply(request)));
@@ -168,7 +171,7 @@ fn redirects_that_lead_nowhere_are_not_followed() {
 }
 
 #[test]
-fn credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere() {
+fn credentials_stay_with_the_registry_across_redirects() {
     let (layout, image) = one_image();
     let back = Server::start(|request, _| {
         let registry = request.path.trim_start_matches('/');
@@ -180,7 +183,7 @@ fn credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere() {
         _ if request.authorization().is_none() => {
             Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
         }
-        // Within the registry they go along.
+        // A redirect within the registry keeps the credentials.
         path if path.ends_with(&layer_digest()) => Some(redirect("/moved")),
         "/moved" => {
             assert!(request.authorization().is_some());
@@ -200,7 +203,8 @@ fn credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere() {
     assert!(back.requests().iter().all(|request| request.authorization().is_none()));
 }
 
-/// Files of whole answers, by their path, that openssl serves over TLS until this is dropped.
+/// An openssl process that serves a directory over TLS, until this is dropped. Each file is a whole
+/// HTTP response, at its path.
 struct TlsServer {
     process: Child,
     address: SocketAddr,
@@ -236,7 +240,7 @@ impl TlsServer {
             directory,
         };
         let answers = || TcpStream::connect(address).is_ok();
-        assert!(eventually(answers), "openssl s_server does not answer");
+        assert!(eventually(answers), "openssl s_server does not accept connections");
         server
     }
 }
@@ -249,15 +253,15 @@ impl Drop for TlsServer {
 }
 
 #[test]
-fn nothing_that_begins_with_tls_goes_on_without() {
+fn redirect_from_https_to_http_is_refused() {
     if !has_tools() {
         return;
     }
-    let thief = Server::start(|_, _| Reply::status(200));
+    let attacker = Server::start(|_, _| Reply::status(200));
     let server = TlsServer::start();
     let manifests = server.directory.path().join("v2/team/app/manifests");
     fs::create_dir_all(&manifests).unwrap();
-    let location = format!("http://{}/v2/team/app/manifests/latest", thief.address);
+    let location = format!("http://{}/v2/team/app/manifests/latest", attacker.address);
     let redirect = format!("HTTP/1.1 307 X\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     fs::write(manifests.join("latest"), redirect).unwrap();
     let mut state = State::new();
@@ -267,11 +271,11 @@ fn nothing_that_begins_with_tls_goes_on_without() {
     assert!(
         matches!(registry_error(error), RegistryError::Redirect { source, .. } if source == RedirectError::Insecure { scheme })
     );
-    assert!(thief.requests().is_empty());
+    assert!(attacker.requests().is_empty());
 }
 
 #[test]
-fn another_name_of_the_same_machine_is_another_host() {
+fn redirect_to_localhost_by_another_name_drops_credentials() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |request, _| {
         let port = request.headers["host"].rsplit(':').next().unwrap();
@@ -292,7 +296,7 @@ fn another_name_of_the_same_machine_is_another_host() {
 }
 
 #[test]
-fn who_speaks_plain_http_to_tls_is_told_how_to_speak() {
+fn plain_http_to_a_tls_port_has_a_hint() {
     for page in [
         "Client sent an HTTP request to an HTTPS server.\n",
         "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>",
@@ -317,7 +321,7 @@ fn who_speaks_plain_http_to_tls_is_told_how_to_speak() {
 }
 
 #[test]
-fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
+fn tls_to_a_plain_http_port_has_a_hint() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let reference = format!("{}/x", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -328,7 +332,7 @@ fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
     });
     let mut state = State::new();
     state.registry.plain_http = Some(false);
-    // So that it does not matter which certificates this machine has.
+    // Otherwise, the error would depend on the certificates of this machine.
     state.registry.accept_any_certificate = true;
     let error = pull(&state, &reference).unwrap_err();
     let hint = error.hint().unwrap().to_string();

@@ -1,7 +1,6 @@
-//! Registries as they are in the world: a table of what they do, and what this program and skopeo
-//! make of it.
+//! A table of variants of registries, with the results of this program and of skopeo.
 //!
-//! This program can pull everything that skopeo can. Skopeo is asked where it is installed.
+//! This program must pull everything that skopeo pulls. skopeo runs only where it is installed.
 
 mod challenges;
 mod documents;
@@ -25,30 +24,30 @@ use tempfile::TempDir;
 /// `user:secret-f00d` in base64.
 const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
 
-/// A registry that does something which others do not.
-struct Trait {
+/// A registry with an unusual behavior.
+struct Variant {
     name: String,
-    /// Holds what the server serves.
+    /// Keeps the files that the server sends.
     _layout: TestLayout,
     server: Server,
-    /// The entry of the credentials file, if there is one.
+    /// Entry of the credentials file for the registry.
     entry: Option<Value>,
     expected: Expected,
 }
 
-/// End of a pull.
+/// Expected result of a pull by this program.
 enum Expected {
     Pulled,
-    /// With these words.
+    /// Fails with an error that has these words.
     Refused(&'static str),
-    /// With these words, although skopeo, which only copies, may take it.
+    /// Fails with an error that has these words. skopeo, which only copies, may succeed.
     NotAnImage(&'static str),
 }
 
 use Expected::{NotAnImage, Pulled, Refused};
 
-impl Trait {
-    /// A registry of [`one_image`] that does what `fault` says.
+impl Variant {
+    /// Starts a registry of [`one_image`]. `fault` returns the replies that are unusual.
     fn new(
         name: impl Into<String>,
         expected: Expected,
@@ -58,7 +57,7 @@ impl Trait {
         Self::of(name, expected, layout, &image, fault)
     }
 
-    /// A registry of an image.
+    /// Starts a registry of an image.
     fn of(
         name: impl Into<String>,
         expected: Expected,
@@ -66,7 +65,7 @@ impl Trait {
         image: &Value,
         fault: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
-        // Other clients ask there first.
+        // skopeo requests `/v2/` first.
         let server = Server::of(&layout, image, move |request, before| {
             let root = || (request.path == "/v2/").then(|| Reply::json(200, &json!({})));
             fault(request, before).or_else(root)
@@ -80,11 +79,12 @@ impl Trait {
         }
     }
 
-    /// The same, asked by a user with a password.
+    /// Adds a user and a password.
     fn with_password(self) -> Self {
         self.with_entry(json!({"auth": PAIR}))
     }
 
+    /// Adds an entry of the credentials file.
     fn with_entry(self, entry: Value) -> Self {
         Self {
             entry: Some(entry),
@@ -92,7 +92,7 @@ impl Trait {
         }
     }
 
-    /// Pulls the layer with this program.
+    /// Pulls the image with this program, and compares its content.
     fn pull(&self) -> Result<(), ImageError> {
         let directory = tempfile::tempdir().unwrap();
         let state = match self.auth_file(&directory) {
@@ -108,7 +108,7 @@ impl Trait {
         Ok(())
     }
 
-    /// Returns whether skopeo pulls the image; `None` where there is no skopeo.
+    /// Returns whether skopeo pulls the image; `None` if skopeo is not installed.
     fn skopeo(&self) -> Option<bool> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("skopeo");
@@ -131,6 +131,7 @@ impl Trait {
         command.output().ok().map(|output| output.status.success())
     }
 
+    /// Writes the credentials file, if the variant has an entry.
     fn auth_file(&self, directory: &TempDir) -> Option<PathBuf> {
         let file = directory.path().join("auth.json");
         let auths = json!({"auths": {self.server.address.to_string(): self.entry.as_ref()?}});
@@ -139,11 +140,11 @@ impl Trait {
     }
 }
 
-/// Pulls from each registry, prints the table, and fails if a row is not as expected, or if skopeo
-/// pulls what this program does not.
-fn check(traits: &[Trait]) {
+/// Pulls from each registry, and prints the table. Panics if a result is not as expected, or if
+/// skopeo pulls an image that this program does not.
+fn check(variants: &[Variant]) {
     let (mut table, mut wrong) = (String::new(), Vec::new());
-    for registry in traits {
+    for registry in variants {
         let ours = registry.pull().map_err(|error| chain(&error));
         let skopeo = registry.skopeo();
         let is_expected = match (&ours, &registry.expected) {
@@ -170,6 +171,6 @@ fn check(traits: &[Trait]) {
         }
         table += &row;
     }
-    print_uncaptured(&format!("{:64} | skopeo  | microagent\n{table}", "trait"));
+    print_uncaptured(&format!("{:64} | skopeo  | microagent\n{table}", "variant"));
     assert!(wrong.is_empty(), "not as expected:\n{}", wrong.concat());
 }

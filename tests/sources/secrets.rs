@@ -1,4 +1,5 @@
-//! Servers that repeat what they got: none of it is printed.
+//! Servers that repeat credentials, tokens or signatures: the program prints none of them, neither
+//! in messages nor in log events.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
@@ -17,19 +18,22 @@ const PASSWORD: &str = "pa\"ss:w0rd+f00d";
 const TOKEN: &str = "eyJ0b2tlbiI6.dG9rZW4tZjAwZA";
 const SIGNATURE: &str = "5ig/nature+beef";
 
-/// A way to write a secret.
+/// An encoding of a secret.
 type Form = fn(&str) -> String;
 
-/// Modes, and how a build is asked to say what it does: by its arguments, or by `RUST_LOG`.
-const LOUDNESS: [(&str, &[&str], &str); 4] = [
+/// Ways to enable log events: the mode, arguments, and the value of `RUST_LOG`. The first two
+/// enable none.
+const LOG_SETTINGS: [(&str, &[&str], &str); 4] = [
     ("ux", &[], ""),
     ("ax", &[], ""),
     ("ux", &["-vv"], ""),
     ("ax", &[], "trace"),
 ];
 
+/// Returns the reply to a request.
 type MakeReply = dyn Fn(&Request) -> Reply + Send + Sync;
 
+/// Encodings in which servers repeat secrets, and in which output is searched for them.
 const FORMS: [Form; 6] = [
     str::to_owned,
     |text| serde_json::to_string(text).unwrap(),
@@ -50,13 +54,13 @@ fn hex(text: &str) -> String {
     bytes.fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// All that was sent in a request, written in this form.
+/// Returns the secrets of a request in an encoding.
 fn echo(request: &Request, form: Form) -> String {
     let authorization = request.authorization().unwrap_or_default();
     let pair = authorization.strip_prefix("Basic ").unwrap_or_default();
     let pair = String::from_utf8(STANDARD.decode(pair).unwrap()).unwrap();
     let password = pair.split_once(':').map_or("", |(_, password)| password);
-    // The last parameter is what counts.
+    // The last parameter is the secret one.
     let [query, body] = [&request.path, &request.body].map(|text| text.rsplit('=').next().unwrap());
     [password, authorization, &pair, query, body]
         .iter()
@@ -64,13 +68,13 @@ fn echo(request: &Request, form: Form) -> String {
         .collect()
 }
 
-/// A refusal that says all this, and is not worth another attempt.
+/// Returns a refusal with a message. Its `Retry-After` is too long for another attempt.
 fn refusal(status: u16, message: &str) -> Reply {
     let body = json!({"errors": [{"code": "DENIED", "message": message}]});
     Reply::json(status, &body).with("Retry-After", "90")
 }
 
-/// A registry that asks for HTTP Basic, or for a token of its own, and then replies so.
+/// Starts a registry that asks for HTTP Basic or for its own token, and then sends these replies.
 fn registry(
     wants_token: bool,
     reply: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
@@ -94,44 +98,44 @@ fn registry(
     (layout, server)
 }
 
-/// Builds, with credentials for this server, in both modes and with all events. Returns all that
-/// was printed.
+/// Runs builds, which fail, with each of [`LOG_SETTINGS`] and with credentials for the server.
+/// Returns everything that they print.
 fn build(server: &Server, entry: &serde_json::Value, environment: &[(&str, String)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("auth.json");
     let auths = json!({"auths": {server.address.to_string(): entry}});
     fs::write(&file, auths.to_string()).unwrap();
-    let begin = |(number, (mode, loud, log)): (usize, (_, _, _))| {
+    let begin = |(number, (mode, arguments, log)): (usize, (_, _, _))| {
         let [out, state] = ["out", "state"].map(|name| directory.path().join(format!("{name}-{number}")));
         let mut build = rootfs_build(&server.reference(""), &out, &state);
         build
             .args(["--allow-mutable", "--mode", mode])
-            .args::<&[&str], _>(loud)
+            .args::<&[&str], _>(arguments)
             .env("RUST_LOG", log);
         build.env("REGISTRY_AUTH_FILE", &file).envs(environment.iter().cloned());
-        // Some wait a while between their attempts.
+        // In parallel, since some pause between attempts.
         let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        (build, loud, log)
+        (build, arguments, log)
     };
-    let builds: Vec<_> = LOUDNESS.into_iter().enumerate().map(begin).collect();
+    let builds: Vec<_> = LOG_SETTINGS.into_iter().enumerate().map(begin).collect();
     let mut printed = String::new();
-    for (build, loud, log) in builds {
+    for (build, arguments, log) in builds {
         let output = build.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-        assert_loud(&text(&output), loud, log);
+        assert_events(&text(&output), arguments, log);
         printed += &text(&output);
     }
     printed
 }
 
-/// Asserts that a text has events of requests if it was to have them, so that secrets are looked
-/// for where they may be, and no events otherwise.
+/// Asserts that an output has events of requests exactly if they are enabled. Only with events does
+/// a test search them for secrets.
 #[track_caller]
-fn assert_loud(printed: &str, loud: &[&str], log: &str) {
-    let is_loud = !loud.is_empty() || !log.is_empty();
+fn assert_events(printed: &str, arguments: &[&str], log: &str) {
+    let are_enabled = !arguments.is_empty() || !log.is_empty();
     assert_eq!(
         printed.contains("DEBUG oci::registry::events: requested"),
-        is_loud,
+        are_enabled,
         "{printed}"
     );
 }
@@ -142,8 +146,8 @@ fn text(output: &Output) -> String {
         .concat()
 }
 
-/// Secrets that a text holds, in any form.
-fn leak(printed: &str) -> Option<String> {
+/// Returns a secret that a text contains, in one of its encodings.
+fn find_secret(printed: &str) -> Option<String> {
     let pair = format!("{USER}:{PASSWORD}");
     let secrets = [PASSWORD, &pair, &STANDARD.encode(&pair), TOKEN, SIGNATURE];
     let forms = secrets.iter().flat_map(|secret| FORMS.map(|form| form(secret)));
@@ -153,17 +157,18 @@ fn leak(printed: &str) -> Option<String> {
 }
 
 #[track_caller]
-fn assert_secret(printed: &str) {
+fn assert_no_secret(printed: &str) {
     assert!(!printed.is_empty());
-    assert_eq!(leak(printed), None, "{printed}");
+    assert_eq!(find_secret(printed), None, "{printed}");
 }
 
+/// Returns the entry of a credentials file with user and password.
 fn basic() -> serde_json::Value {
     json!({"auth": STANDARD.encode(format!("{USER}:{PASSWORD}"))})
 }
 
 #[test]
-fn the_error_of_a_registry_that_repeats_credentials() {
+fn registry_error_that_echoes_credentials_is_redacted() {
     for form in FORMS {
         for (wants_token, path, status) in [
             (false, "/manifests/", 401),
@@ -180,26 +185,26 @@ fn the_error_of_a_registry_that_repeats_credentials() {
                 is_there.then(|| refusal(status, &echo(request, form)))
             });
             let printed = build(&server, &basic(), &[]);
-            assert_secret(&printed);
+            assert_no_secret(&printed);
             assert!(printed.contains(": …"), "{path} {status}: {printed}");
         }
     }
 }
 
 #[test]
-fn the_error_of_a_token_server_that_repeats_a_refresh_token() {
+fn token_server_error_that_echoes_a_refresh_token_is_redacted() {
     for form in FORMS {
         let (_layout, server) = registry(true, move |request| {
             (request.method == "POST").then(|| refusal(403, &echo(request, form)))
         });
         let printed = build(&server, &json!({"identitytoken": PASSWORD}), &[]);
-        assert_secret(&printed);
+        assert_no_secret(&printed);
         assert!(printed.contains(": …"), "{printed}");
     }
 }
 
 #[test]
-fn the_error_of_a_blob_store_that_repeats_a_signature() {
+fn blob_store_error_that_echoes_a_signature_is_redacted() {
     for form in FORMS {
         let store = Server::start(move |request, _| refusal(403, &echo(request, form)));
         let mut url = format!("http://{}/blob?X-Amz-Expires=60&X-Amz-Signature=", store.address);
@@ -209,13 +214,13 @@ fn the_error_of_a_blob_store_that_repeats_a_signature() {
             is_layer.then(|| Reply::status(307).with("Location", url.clone()))
         });
         let printed = build(&server, &basic(), &[]);
-        assert_secret(&printed);
+        assert_no_secret(&printed);
         assert!(printed.contains("refers to"), "{printed}");
     }
 }
 
 #[test]
-fn headers_that_repeat_credentials() {
+fn headers_that_echo_credentials_are_redacted() {
     let location = |to: String| Reply::status(307).with("Location", to);
     let challenge = |realm: String| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\""));
     let hex = |request: &Request| echo(request, FORMS[3]).split(' ').next().unwrap().to_owned();
@@ -232,38 +237,38 @@ fn headers_that_repeat_credentials() {
         let (_layout, server) = registry(false, move |request| {
             request.path.contains("/manifests/").then(|| reply(request))
         });
-        assert_secret(&build(&server, &basic(), &[]));
+        assert_no_secret(&build(&server, &basic(), &[]));
     }
 }
 
 #[test]
-fn a_login_that_is_refused_with_its_password() {
+fn login_refusal_that_echoes_the_password_is_redacted() {
     for form in FORMS {
         for wants_token in [false, true] {
             let (_layout, server) = registry(wants_token, move |request| Some(refusal(401, &echo(request, form))));
             let home = tempfile::tempdir().unwrap();
             let password = home.path().join("password");
             fs::write(&password, PASSWORD).unwrap();
-            for (mode, loud, log) in LOUDNESS {
+            for (mode, arguments, log) in LOG_SETTINGS {
                 let mut login = Command::new(env!("CARGO_BIN_EXE_microagent"));
                 login.args(["--mode", mode, "registry", "login", &server.address.to_string()]);
                 login
                     .args(["-u", USER, "--password-stdin"])
-                    .args(loud)
+                    .args(arguments)
                     .env("RUST_LOG", log);
                 login.env("HOME", home.path()).env_remove("REGISTRY_AUTH_FILE");
                 login.stdin(Stdio::from(fs::File::open(&password).unwrap()));
                 let output = login.output().unwrap();
                 assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-                assert_secret(&text(&output));
-                assert_loud(&text(&output), loud, log);
+                assert_no_secret(&text(&output));
+                assert_events(&text(&output), arguments, log);
             }
         }
     }
 }
 
 #[test]
-fn user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown() {
+fn userinfo_in_a_realm_is_neither_sent_nor_shown() {
     for (realm, is_asked) in [
         ("http://someone:pa55-f00d@{host}/token", true),
         ("http://pa55-f00d@{host}/token", true),
@@ -293,9 +298,9 @@ fn user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown() {
     }
 }
 
-/// Servers that repeat nothing, where all goes well: a token, and a layer behind a signed URL.
+/// A build with a token, and with a layer behind a signed URL.
 #[test]
-fn a_login_and_a_download_that_succeed() {
+fn successful_download_logs_events_without_secrets() {
     let (layout, image) = one_image();
     let blobs = layout.path().join("blobs/sha256");
     let store = Server::start(move |request, _| {
@@ -303,7 +308,7 @@ fn a_login_and_a_download_that_succeed() {
         assert_eq!(format!("sha256:{name}"), layer_digest(), "{request:?}");
         Reply::body(fs::read(blobs.join(name)).unwrap())
     });
-    // The path is as good for a download as the query.
+    // The path of a URL can be a secret like its query.
     let path = percent(SIGNATURE).replace('%', "");
     let to = format!(
         "http://{}/{path}/{}?Signature={path}",
@@ -325,7 +330,7 @@ fn a_login_and_a_download_that_succeed() {
     });
     for entry in [basic(), json!({"identitytoken": PASSWORD})] {
         let printed = build(&server, &entry, &[]);
-        assert_secret(&printed);
+        assert_no_secret(&printed);
         for event in [
             "answers the challenge registry=",
             "with=\"a token for ",
@@ -347,7 +352,7 @@ fn a_login_and_a_download_that_succeed() {
 }
 
 #[test]
-fn a_redirect_with_user_and_password_takes_neither_along() {
+fn userinfo_in_a_redirect_is_neither_sent_nor_shown() {
     let blobs = one_image();
     let path = blobs.0.path().join("blobs/sha256");
     let store = Server::start(move |request, _| match request.authorization() {
@@ -362,25 +367,25 @@ fn a_redirect_with_user_and_password_takes_neither_along() {
     let printed = build(&server, &json!({}), &[]);
     assert!(
         printed.contains("not a tar archive"),
-        "the layer came, and is a text: {printed}"
+        "the layer is downloaded, and is not a tar: {printed}"
     );
     assert!(!printed.contains("pa55-f00d"), "{printed}");
 }
 
-/// Nothing listens at this port.
+/// One proxy refuses, one does not listen, and one has no address.
 #[test]
-fn the_password_of_a_proxy_that_cannot_be_reached() {
+fn proxy_password_is_not_shown_when_the_proxy_fails() {
     let directory = tempfile::tempdir().unwrap();
     let refuses = Server::start(|request, _| refusal(407, &echo(request, FORMS[0])));
     let mut builds = Vec::new();
     for proxy in ["127.0.0.1:1", &refuses.address.to_string(), "no-proxy.invalid:1"] {
         for (scheme, plain) in [("http", "--plain-http=true"), ("https", "--plain-http=false")] {
-            for (mode, loud, log) in LOUDNESS {
+            for (mode, arguments, log) in LOG_SETTINGS {
                 let [out, state] = ["out", "state"].map(|name| directory.path().join(name));
                 let mut build = rootfs_build("registry.invalid/a/b:c", &out, &state);
                 build
                     .args(["--allow-mutable", plain, "--mode", mode])
-                    .args(loud)
+                    .args(arguments)
                     .env("RUST_LOG", log);
                 let variable = format!("{scheme}_proxy");
                 for name in ["HOME", "NO_PROXY", "no_proxy", "REGISTRY_AUTH_FILE"] {
@@ -388,17 +393,17 @@ fn the_password_of_a_proxy_that_cannot_be_reached() {
                 }
                 let url = format!("http://{USER}:{}@{proxy}", PASSWORD.replace('"', "%22"));
                 build.env(variable.to_uppercase(), &url).env(variable, &url);
-                // Each waits a while between its attempts.
+                // In parallel, since each pauses between attempts.
                 let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-                builds.push((build, loud, log));
+                builds.push((build, arguments, log));
             }
         }
     }
-    for (build, loud, log) in builds {
+    for (build, arguments, log) in builds {
         let output = build.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-        assert_loud(&text(&output), loud, log);
-        assert_secret(&text(&output));
+        assert_events(&text(&output), arguments, log);
+        assert_no_secret(&text(&output));
         assert!(!text(&output).contains("w0rd"), "{}", text(&output));
     }
 }

@@ -1,4 +1,5 @@
-//! Builds that share a store: one after the other, at once, killed, and with what the disk has spoilt.
+//! Builds that share a store: one after the other, at once, killed, or with corrupt files in it;
+//! and the `cache` commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use support::server::{Reply, Server, stored_reply};
 /// The architecture of every image here.
 const PLATFORM: &str = "linux/amd64";
 
-/// A tar with one file, which is different for each name.
+/// Creates a tar with one file. Its content depends on the name.
 pub(crate) fn tar(name: &str, len: usize) -> String {
     let mut state = name
         .bytes()
@@ -37,13 +38,13 @@ pub(crate) fn tar(name: &str, len: usize) -> String {
     String::from_utf8(tar.into_inner().unwrap()).unwrap()
 }
 
-/// An image of these layers.
+/// Creates an image with a layer of 100 kB for each name.
 pub(crate) fn image(layout: &TestLayout, layers: &[&str]) -> Value {
     let tars: Vec<_> = layers.iter().map(|name| tar(name, 100_000)).collect();
     layout.image(PLATFORM, &tars.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// A directory for a store and outputs.
+/// A directory with a store and outputs.
 pub(crate) struct Builds(TempDir);
 
 impl Builds {
@@ -80,17 +81,18 @@ impl Builds {
         command.output().unwrap()
     }
 
-    /// What a subcommand of `cache` lists.
+    /// Returns the blobs that a subcommand of `cache` lists.
     fn listed(&self, arguments: &[&str]) -> Vec<Value> {
         let output = self.cache(arguments);
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         json["blobs"].as_array().unwrap().clone()
     }
 
+    /// Returns the number of partial blobs that are not empty.
     fn partial_count(&self) -> usize {
         let blobs = self.listed(&["ls"]);
-        let has_begun = |blob: &&Value| blob["complete"] == false && blob["size_bytes"] != 0;
-        blobs.iter().filter(has_begun).count()
+        let is_partial = |blob: &&Value| blob["complete"] == false && blob["size_bytes"] != 0;
+        blobs.iter().filter(is_partial).count()
     }
 }
 
@@ -104,7 +106,7 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 #[test]
-fn a_second_build_asks_for_nothing_and_gives_the_same_bytes() {
+fn second_build_sends_no_request_and_gives_the_same_image() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -122,7 +124,7 @@ fn a_second_build_asks_for_nothing_and_gives_the_same_bytes() {
 }
 
 #[test]
-fn what_the_disk_has_spoilt_is_downloaded_again_within_the_build() {
+fn corrupt_stored_layers_are_downloaded_again_within_the_build() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -141,7 +143,7 @@ fn what_the_disk_has_spoilt_is_downloaded_again_within_the_build() {
 }
 
 #[test]
-fn a_damaged_beginning_is_downloaded_again_within_the_build() {
+fn corrupt_partial_blob_is_downloaded_again_within_the_build() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -156,7 +158,7 @@ fn a_damaged_beginning_is_downloaded_again_within_the_build() {
 }
 
 #[test]
-fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
+fn killed_builds_leave_a_store_that_the_next_one_resumes_from() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three", "four", "five", "six"]);
     let last = digest(&layout.blob("", tar("six", 100_000).as_bytes())).to_owned();
@@ -168,7 +170,7 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
             if !slow.load(Ordering::Relaxed) || !request.path.contains("/blobs/") {
                 return None;
             }
-            // Half of the last layer is all that comes, so that no build ends before it is killed.
+            // Only half of the last layer is sent, so that no build ends before it is killed.
             if request.path.ends_with(&last) {
                 let mut body = tar("six", 100_000).into_bytes();
                 let announced = body.len();
@@ -187,11 +189,14 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
     for nr in 0..12 {
         let mut child = builds.build(&reference, "killed").spawn().unwrap();
         thread::sleep(Duration::from_millis(20 + 37 * nr));
-        // However slow this machine is, one of them gets to the layers.
+        // On a slow machine, the last build waits until it has part of a layer.
         while nr == 11 && builds.partial_count() == 0 {
-            assert!(child.try_wait().unwrap().is_none(), "it ended without its last layer");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "the build ended without its last layer"
+            );
         }
-        // SIGKILL, where there is such a thing.
+        // SIGKILL on Unix.
         child.kill().unwrap();
         child.wait().unwrap();
         let verified = builds.cache(&["verify"]);
@@ -206,12 +211,12 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
     succeed(&mut builds.build(&layout.reference(&version), "layout"));
     assert!(same(&builds.output("first"), &builds.output("layout")));
     assert_eq!(builds.partial_count(), 0);
-    let went_on = |request: &support::server::Request| request.range_start().is_some();
-    assert!(server.requests().iter().any(went_on));
+    let is_resumed = |request: &support::server::Request| request.range_start().is_some();
+    assert!(server.requests().iter().any(is_resumed));
 }
 
 #[test]
-fn builds_at_once_share_what_they_download() {
+fn concurrent_builds_share_their_downloads() {
     let layout = TestLayout::new();
     let images = [
         image(&layout, &["base", "one"]),
@@ -243,9 +248,9 @@ fn builds_at_once_share_what_they_download() {
     }
 }
 
-/// Each removes what it is done with, while others are about to read it.
+/// Each build removes blobs that other builds are about to read.
 #[test]
-fn the_cache_keeps_to_its_limit_while_builds_share_it() {
+fn cache_limit_holds_while_builds_share_the_store() {
     let layout = TestLayout::new();
     let names = ["base", "one", "two", "three"];
     let image = image(&layout, &names);
@@ -278,7 +283,7 @@ fn the_cache_keeps_to_its_limit_while_builds_share_it() {
 }
 
 #[test]
-fn the_cache_keeps_to_its_limit() {
+fn cache_limit_holds_after_each_build() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -299,7 +304,7 @@ fn the_cache_keeps_to_its_limit() {
 }
 
 #[test]
-fn the_cache_is_listed_verified_and_pruned() {
+fn cache_ls_verify_and_prune() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -328,7 +333,7 @@ fn the_cache_is_listed_verified_and_pruned() {
 }
 
 #[test]
-fn an_image_for_32_bits_serves_with_a_warning() {
+fn i386_image_is_used_for_amd64_with_a_warning() {
     let layout = TestLayout::new();
     let version = format!("@{}", digest(&layout.image("linux/386", &[&tar("one", 10)])));
     let builds = Builds::new();
@@ -342,7 +347,7 @@ fn an_image_for_32_bits_serves_with_a_warning() {
 }
 
 #[test]
-fn progress_is_one_line_a_second_and_never_in_the_result() {
+fn plain_progress_goes_to_stderr_once_a_second() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
@@ -373,7 +378,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
 }
 
 #[test]
-fn a_wait_for_a_registry_is_one_line_in_all() {
+fn pause_before_a_retry_is_reported_in_one_line() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = || {
@@ -391,7 +396,7 @@ fn a_wait_for_a_registry_is_one_line_in_all() {
         let (builds, server) = (Builds::new(), server());
         let mut build = builds.build(&server.reference(&format!("@{}", digest(&image))), "out");
         build.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
-        // They wait at once.
+        // In parallel, since each waits.
         (build.spawn().unwrap(), builds, server.address, prefix)
     });
     for (build, _builds, address, prefix) in builds {
@@ -414,8 +419,9 @@ fn a_wait_for_a_registry_is_one_line_in_all() {
     }
 }
 
-/// A layout with an image of two layers that are compressed, and its version.
-fn compressed(layout: &TestLayout) -> (String, Vec<String>) {
+/// Adds an image with two compressed layers to a layout. Returns its digest as the suffix of a
+/// reference, and the layers' diff IDs.
+fn compressed_image(layout: &TestLayout) -> (String, Vec<String>) {
     let tars = ["one", "two"].map(|name| tar(name, 300_000));
     let image = crate::sources::threads::image(layout, &tars, |_, tar| crate::sources::threads::gzip(tar));
     let diff_ids = tars.map(|tar| digest(&layout.blob("", tar.as_bytes())).to_owned());
@@ -423,9 +429,9 @@ fn compressed(layout: &TestLayout) -> (String, Vec<String>) {
 }
 
 #[test]
-fn layers_that_were_kept_unpacked_serve_builds_to_come() {
+fn cached_tars_replace_the_compressed_layers() {
     let layout = TestLayout::new();
-    let (version, diff_ids) = compressed(&layout);
+    let (version, diff_ids) = compressed_image(&layout);
     let builds = Builds::new();
     let build = |name, arguments: &[&str]| {
         succeed(builds.build(&layout.reference(&version), name).args(arguments));
@@ -434,13 +440,13 @@ fn layers_that_were_kept_unpacked_serve_builds_to_come() {
     let plain = build("plain", &[]);
     assert!(
         !builds.state().join("blobs").exists(),
-        "nothing is kept unless it shall be"
+        "tars are cached only with --keep-unpacked"
     );
     assert!(build("first", &["--keep-unpacked"]) == plain);
     for diff_id in &diff_ids {
         assert!(builds.blob(diff_id).exists());
     }
-    // From now on, the layers in the layout are of no more use.
+    // Empties the layers in the layout, so that only the cached tars are left.
     for entry in fs::read_dir(layout.path().join("blobs/sha256")).unwrap() {
         let path = entry.unwrap().path();
         if fs::metadata(&path).unwrap().len() > 10_000 {
@@ -458,10 +464,10 @@ fn layers_that_were_kept_unpacked_serve_builds_to_come() {
 }
 
 #[test]
-fn a_layer_that_was_kept_and_is_damaged_is_unpacked_anew() {
+fn corrupt_cached_tar_is_unpacked_again() {
     let layout = TestLayout::new();
-    let (version, diff_ids) = compressed(&layout);
-    for spoil in [&|bytes: &mut Vec<u8>| bytes[600] ^= 1, &|bytes: &mut Vec<u8>| {
+    let (version, diff_ids) = compressed_image(&layout);
+    for damage in [&|bytes: &mut Vec<u8>| bytes[600] ^= 1, &|bytes: &mut Vec<u8>| {
         bytes.truncate(700);
     }] as [&dyn Fn(&mut Vec<u8>); 2]
     {
@@ -471,20 +477,20 @@ fn a_layer_that_was_kept_and_is_damaged_is_unpacked_anew() {
             fs::read(builds.output(name)).unwrap()
         };
         let first = build("first");
-        let kept = builds.blob(&diff_ids[1]);
-        let whole = fs::read(&kept).unwrap();
+        let cached = builds.blob(&diff_ids[1]);
+        let whole = fs::read(&cached).unwrap();
         let mut bytes = whole.clone();
-        spoil(&mut bytes);
-        fs::write(&kept, bytes).unwrap();
+        damage(&mut bytes);
+        fs::write(&cached, bytes).unwrap();
         assert!(build("second") == first);
-        assert!(fs::read(&kept).unwrap() == whole);
+        assert!(fs::read(&cached).unwrap() == whole);
     }
 }
 
 #[test]
-fn layers_are_kept_within_the_limit_of_the_cache() {
+fn cached_tars_count_against_the_cache_limit() {
     let layout = TestLayout::new();
-    let (version, diff_ids) = compressed(&layout);
+    let (version, diff_ids) = compressed_image(&layout);
     let builds = Builds::new();
     let mut command = builds.build(&layout.reference(&version), "out");
     succeed(command.args(["--keep-unpacked", "--cache-limit-mib", "0"]));

@@ -1,4 +1,5 @@
-//! Threads: however many there are, a build gives the same bytes, the same errors, and ends.
+//! Builds with different numbers of threads: the same disk images, the same errors, and no
+//! deadlock.
 
 use std::fs;
 use std::io::Write;
@@ -13,12 +14,13 @@ use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manif
 use support::server::{Reply, Server, stored_reply};
 use support::wait::eventually;
 
-/// Bytes of a layer: more than are read ahead of it (16 MiB).
+/// Bytes in a layer: more than the limit on reading one layer ahead (16 MiB).
 const LEN: usize = 17 << 20;
 
+/// Numbers of threads that are compared.
 pub(crate) const THREADS: [&str; 4] = ["1", "2", "3", "8"];
 
-/// An image of layers that were compressed by `compress`, by number.
+/// Creates an image with layers that `compress` compresses, by their index.
 pub(crate) fn image(layout: &TestLayout, tars: &[String], compress: impl Fn(usize, &[u8]) -> Vec<u8>) -> Value {
     let diff_ids: Vec<_> = tars.iter().map(|tar| layout.blob(LAYER, tar.as_bytes())).collect();
     let compressed = tars
@@ -36,8 +38,8 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Not compressed, gzip and zstd in turn.
-pub(crate) fn in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
+/// Compresses layers with gzip, with zstd and not at all, in turn.
+pub(crate) fn compress_in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
     match index % 3 {
         0 => gzip(tar),
         1 => zstd::encode_all(tar, 1).unwrap(),
@@ -45,8 +47,8 @@ pub(crate) fn in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What a build says that fails, and leaves nothing.
-pub(crate) fn failure(builds: &Builds, reference: &str, threads: &str) -> String {
+/// Runs a build that fails and leaves no output, and returns its standard error.
+pub(crate) fn build_error(builds: &Builds, reference: &str, threads: &str) -> String {
     let mut command = builds.build(reference, "out");
     let output = command
         .args(["--threads", threads])
@@ -59,13 +61,13 @@ pub(crate) fn failure(builds: &Builds, reference: &str, threads: &str) -> String
 }
 
 #[test]
-fn the_number_of_threads_changes_no_byte() {
+fn thread_count_does_not_change_the_image() {
     let layout = TestLayout::new();
     let mut tars = vec![tar("one", LEN), tar("two", LEN), tar("three", 1 << 20)];
-    // Many that are small, and one that is there twice.
+    // Small layers, and a repeated one.
     tars.extend((0..6).map(|number| tar(&format!("small-{number}"), 1000)));
     tars.push(tars[1].clone());
-    let image = image(&layout, &tars, in_turn);
+    let image = image(&layout, &tars, compress_in_turn);
     let builds = Builds::new();
     let build = |threads| {
         let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), threads);
@@ -79,10 +81,10 @@ fn the_number_of_threads_changes_no_byte() {
 }
 
 #[test]
-fn damage_is_found_in_its_layer_whoever_reads_it() {
+fn thread_count_does_not_change_the_error_of_a_corrupt_layer() {
     let layout = TestLayout::new();
     let tars = ["one", "two", "three", "four"].map(|name| tar(name, 2 << 20));
-    // Of the third, the compression is broken; the blob is as promised.
+    // The gzip stream of the third layer is corrupt. The blob matches its digest.
     let image = image(&layout, &tars, |index, tar| {
         let mut blob = gzip(tar);
         if index == 2 {
@@ -92,7 +94,8 @@ fn damage_is_found_in_its_layer_whoever_reads_it() {
         blob
     });
     let builds = Builds::new();
-    let messages = THREADS.map(|threads| failure(&builds, &layout.reference(&format!("@{}", digest(&image))), threads));
+    let messages =
+        THREADS.map(|threads| build_error(&builds, &layout.reference(&format!("@{}", digest(&image))), threads));
     assert!(messages[0].contains("could not apply layer 3 of 4"), "{}", messages[0]);
     assert!(messages[0].contains("entry 1 \"three\""), "{}", messages[0]);
     for (message, threads) in messages.iter().zip(THREADS) {
@@ -101,7 +104,7 @@ fn damage_is_found_in_its_layer_whoever_reads_it() {
 }
 
 #[test]
-fn the_checksum_of_every_gzip_member_counts_though_the_digests_are_right() {
+fn wrong_checksum_of_any_gzip_member_is_an_error() {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 2 << 20));
     for damaged in 0..3 {
@@ -116,7 +119,7 @@ fn the_checksum_of_every_gzip_member_counts_though_the_digests_are_right() {
         let builds = Builds::new();
         let reference = layout.reference(&format!("@{}", digest(&image)));
         for threads in THREADS {
-            let stderr = failure(&builds, &reference, threads);
+            let stderr = build_error(&builds, &reference, threads);
             assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
             assert!(
                 stderr.contains("the gzip stream is corrupt, as the checksum"),
@@ -127,7 +130,7 @@ fn the_checksum_of_every_gzip_member_counts_though_the_digests_are_right() {
 }
 
 #[test]
-fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_its_tar() {
+fn wrong_blob_digest_is_reported_before_a_tar_error() {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 2 << 20));
     let image = image(&layout, &tars, |_, tar| gzip(tar));
@@ -138,14 +141,14 @@ fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_it
     fs::write(&blob, bytes).unwrap();
     let builds = Builds::new();
     for threads in THREADS {
-        let stderr = failure(&builds, &layout.reference(&format!("@{}", digest(&image))), threads);
+        let stderr = build_error(&builds, &layout.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
         assert!(stderr.contains("the blob is damaged at its source"), "{stderr}");
     }
 }
 
 #[test]
-fn a_build_that_fails_does_not_wait_for_the_layers_above() {
+fn failed_build_does_not_wait_for_upper_layers() {
     let layout = TestLayout::new();
     let no_tar = "x".repeat(1000);
     let tars = [no_tar, tar("two", 2 << 20)];
@@ -161,14 +164,14 @@ fn a_build_that_fails_does_not_wait_for_the_layers_above() {
     for threads in THREADS {
         let builds = Builds::new();
         let start = Instant::now();
-        let stderr = failure(&builds, &server.reference(&format!("@{}", digest(&image))), threads);
+        let stderr = build_error(&builds, &server.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 1 of 2"), "{stderr}");
         assert!(start.elapsed() < Duration::from_mins(1), "{threads} threads");
     }
 }
 
 #[test]
-fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
+fn missing_repeated_layer_reports_the_download_error() {
     let layout = TestLayout::new();
     let twice = tar("twice", 1000);
     let tars = [tar("one", 1000), twice.clone(), twice.clone(), twice.clone()];
@@ -180,7 +183,7 @@ fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
     let reference = server.reference(&format!("@{}", digest(&image)));
     for threads in THREADS {
         for _ in 0..8 {
-            let stderr = failure(&Builds::new(), &reference, threads);
+            let stderr = build_error(&Builds::new(), &reference, threads);
             assert!(
                 stderr.contains("could not apply layer 2 of 4"),
                 "{threads} threads: {stderr}"
@@ -190,25 +193,25 @@ fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
     }
 }
 
-/// The layers above one that is there twice leave it the pieces that it needs when its turn comes.
+/// The layers above a repeated layer must not use up the chunks that it needs when it is applied.
 #[test]
-fn a_layer_that_is_there_twice_does_not_starve() {
+fn repeated_layer_does_not_starve() {
     let layout = TestLayout::new();
     let twice = tar("twice", 1000);
-    // More than is read ahead of all layers together (64 MiB).
+    // More than the limit on reading all layers ahead (64 MiB).
     let tars = [tar("one", 1 << 20), twice.clone(), twice, tar("large", 72 << 20)];
     let image = image(&layout, &tars, |_, tar| tar.to_vec());
     let first = digest(&layout.blob(LAYER, tars[0].as_bytes())).to_owned();
     let blobs = layout.path().join("blobs/sha256");
     let server = Server::of(&layout, &image, move |request, _| {
-        // Long enough for all else to be read ahead.
+        // Delays the first layer until the others are read ahead.
         request.path.ends_with(&first).then(|| Reply::Slow {
             reply: Box::new(stored_reply(&blobs, "", request)),
             pause: Duration::from_millis(200),
         })
     });
     let reference = server.reference(&format!("@{}", digest(&image)));
-    // With fewer threads, the large one is not begun before the second of the twins.
+    // With fewer threads, the large layer starts after the repeated one.
     for threads in &THREADS[2..] {
         let builds = Builds::new();
         let mut build = builds.build(&reference, "out");
@@ -223,7 +226,7 @@ fn a_layer_that_is_there_twice_does_not_starve() {
 }
 
 #[test]
-fn no_threads_are_no_number_of_threads() {
+fn zero_threads_are_refused() {
     let layout = TestLayout::new();
     let builds = Builds::new();
     let mut command = builds.build(&layout.reference(":latest"), "out");

@@ -1,4 +1,4 @@
-//! Whom credentials and tokens go to, and whom they do not.
+//! Credentials and tokens: which servers receive them, and how tokens are requested.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use support::server::{Reply, Request, Server, stored_reply};
 /// `user:secret-f00d` in base64.
 pub(crate) const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
 
-/// Writes a credentials file for the server.
+/// Writes a credentials file with an entry for the server.
 pub(crate) fn credentials(server: &Server, entry: &Value) -> (tempfile::TempDir, State) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("auth.json");
@@ -73,7 +73,8 @@ fn basic_credentials_are_sent_when_asked_for() {
     ));
 }
 
-/// A registry that wants a token of the server itself, which gives `t<n>` as `token` decides.
+/// Starts a registry that requires a token that begins with `t`, and is its own token server, with
+/// the replies of `token`.
 fn with_tokens(token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> (TestLayout, Server) {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |request, before| {
@@ -93,7 +94,7 @@ fn with_tokens(token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static)
 }
 
 #[test]
-fn tokens_are_fetched_once_with_what_credentials_there_are() {
+fn token_is_requested_once_with_the_available_credentials() {
     let token = |name: &'static str| move |_: &Request, _| Reply::json(200, &json!({name: "t1", "expires_in": 300}));
     let (_layout, server) = with_tokens(token("token"));
     assert_eq!(pull(&State::new(), &server.reference("")).unwrap(), CONTENT.as_bytes());
@@ -127,7 +128,7 @@ fn tokens_are_fetched_once_with_what_credentials_there_are() {
 }
 
 #[test]
-fn token_servers_fail_like_registries() {
+fn token_server_errors_are_registry_errors() {
     let fail = |reply: fn() -> Reply| {
         let (_layout, server) = with_tokens(move |_, _| reply());
         let error = pull(&State::new(), &server.reference("")).unwrap_err();
@@ -163,7 +164,7 @@ fn token_servers_fail_like_registries() {
 }
 
 #[test]
-fn a_token_that_has_expired_is_fetched_anew() {
+fn expired_token_is_requested_again() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |request, before| {
         if request.path.starts_with("/token") {
@@ -179,7 +180,7 @@ fn a_token_that_has_expired_is_fetched_anew() {
 }
 
 #[test]
-fn redirects_to_a_blob_store_carry_no_credentials() {
+fn redirect_to_a_blob_store_carries_no_credentials() {
     let (layout, image) = one_image();
     let blobs = layout.path().join("blobs/sha256");
     let store = Server::start(move |request, _| stored_reply(&blobs, "", request));
@@ -198,13 +199,13 @@ fn redirects_to_a_blob_store_carry_no_credentials() {
 }
 
 #[test]
-fn a_challenge_from_where_a_redirect_leads_gets_no_credentials() {
-    let thief = Server::start(|request, _| {
+fn challenge_of_a_redirect_target_gets_no_credentials() {
+    let attacker = Server::start(|request, _| {
         let challenge = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
         Reply::status(401).with("WWW-Authenticate", challenge)
     });
     let (layout, image) = one_image();
-    let elsewhere = format!("http://{}/", thief.address);
+    let elsewhere = format!("http://{}/", attacker.address);
     let server = Server::of(&layout, &image, move |_, _| {
         Some(Reply::status(302).with("Location", elsewhere.clone()))
     });
@@ -212,7 +213,7 @@ fn a_challenge_from_where_a_redirect_leads_gets_no_credentials() {
     let error = pull(&state, &server.reference("")).unwrap_err();
     assert!(matches!(registry_error(error), RegistryError::OtherHost { .. }));
     assert!(
-        thief
+        attacker
             .requests()
             .iter()
             .all(|request| request.authorization().is_none() && request.path == "/")

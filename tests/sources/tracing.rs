@@ -1,4 +1,4 @@
-//! Events that say why a registry was asked again, and what was not asked for.
+//! Log events of requests and downloads: retries, resumed downloads, and blobs in the store.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,29 +8,29 @@ use crate::sources::rootfs_build;
 use support::server::{Reply, Request, Server};
 use tempfile::TempDir;
 
-/// Returns what a build with `-vv` says of an image at a server, with this state directory. The
-/// build fails after the download, since the layer is not a tar.
-fn said(server: &Server, state: &TempDir) -> String {
+/// Runs a build with `-vv` of an image at a server, and returns its standard error. The build fails
+/// after the download, since the layer is not a tar.
+fn build_log(server: &Server, state: &TempDir) -> String {
     let out = state.path().join("out");
     let mut build = rootfs_build(&server.reference(""), &out, &state.path().join("state"));
     let output = build.args(["--allow-mutable", "-vv"]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("the layer is not a tar archive"), "{said}");
-    said
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("the layer is not a tar archive"), "{log}");
+    log
 }
 
-/// Returns what a build says of a server with these replies to requests for the layer, by the first
-/// byte that each asks for.
-fn said_of_layer(reply: impl Fn(Option<usize>) -> Option<Reply> + Send + Sync + 'static) -> String {
+/// Runs a build from a server with these replies to requests for the layer, and returns its
+/// standard error. The argument of `reply` is the first byte of the requested range.
+fn log_with_layer_replies(reply: impl Fn(Option<usize>) -> Option<Reply> + Send + Sync + 'static) -> String {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, move |request, _| {
         let is_layer = request.path.ends_with(&layer_digest());
         is_layer.then(|| reply(request.range_start())).flatten()
     });
-    said(&server, &TempDir::new().unwrap())
+    build_log(&server, &TempDir::new().unwrap())
 }
 
-/// The first four bytes of the layer, and the end of the connection.
+/// Returns the first four bytes of the layer, and closes the connection.
 fn cut() -> Reply {
     Reply::Cut {
         announced: CONTENT.len(),
@@ -39,24 +39,24 @@ fn cut() -> Reply {
 }
 
 #[track_caller]
-fn assert_events(said: &str, events: &[&str]) {
+fn assert_events(log: &str, events: &[&str]) {
     for event in events {
-        assert!(said.contains(event), "{event}: {said}");
+        assert!(log.contains(event), "{event}: {log}");
     }
 }
 
 #[test]
-fn a_pause_has_its_reason_and_the_attempt() {
+fn pause_before_a_retry_is_logged_with_its_reason() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, before| (before == 0).then(|| Reply::status(503)));
-    let said = said(&server, &TempDir::new().unwrap());
+    let log = build_log(&server, &TempDir::new().unwrap());
     let pause = format!("pauses before another attempt host={} why=\"", server.address);
-    assert_events(&said, &["status=503", &pause, " wait_ms=", " attempt=2 of=5\n"]);
+    assert_events(&log, &["status=503", &pause, " wait_ms=", " attempt=2 of=5\n"]);
 }
 
 #[test]
-fn a_download_that_broke_is_resumed() {
-    let said = said_of_layer(|start| match start {
+fn resumed_download_is_logged() {
+    let log = log_with_layer_replies(|start| match start {
         None => Some(cut()),
         Some(start) => Some(Reply::Part {
             start,
@@ -69,22 +69,22 @@ fn a_download_that_broke_is_resumed() {
         layer_digest()
     );
     assert_events(
-        &said,
+        &log,
         &[&resumed, " from=4 size=20", " from=4 authorization=none", "status=206"],
     );
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_again() {
-    let said = said_of_layer(|start| Some(start.map_or_else(cut, |_| Reply::body(CONTENT))));
+fn server_that_ignores_ranges_is_logged() {
+    let log = log_with_layer_replies(|start| Some(start.map_or_else(cut, |_| Reply::body(CONTENT))));
     let event = "INFO oci::registry::http: the server knows no ranges, and sends the whole blob";
-    assert_events(&said, &[event, " from=4\n"]);
+    assert_events(&log, &[event, " from=4\n"]);
 }
 
 #[test]
-fn a_server_that_refuses_ranges() {
+fn server_that_refuses_ranges_is_logged() {
     let was_refused = AtomicBool::new(false);
-    let said = said_of_layer(move |start| match start {
+    let log = log_with_layer_replies(move |start| match start {
         Some(_) => {
             was_refused.store(true, Ordering::Relaxed);
             Some(Reply::status(416))
@@ -92,7 +92,7 @@ fn a_server_that_refuses_ranges() {
         None => (!was_refused.load(Ordering::Relaxed)).then(cut),
     });
     assert_events(
-        &said,
+        &log,
         &[
             "the server refused the range, and is asked for the whole blob",
             "status=416",
@@ -101,12 +101,12 @@ fn a_server_that_refuses_ranges() {
 }
 
 #[test]
-fn what_the_store_has_lacks_or_has_damaged() {
+fn state_of_a_blob_in_the_store_is_logged() {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, |_, _| None);
     let state = TempDir::new().unwrap();
     let digest = layer_digest();
-    let first = said(&server, &state);
+    let first = build_log(&server, &state);
     let lacks = format!("the store lacks the blob digest={digest}");
     assert_events(
         &first,
@@ -121,7 +121,7 @@ fn what_the_store_has_lacks_or_has_damaged() {
     let manifest = state.path().join("state/blobs").join(manifest);
     let good = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, good.replace("layers", "lavers")).unwrap();
-    let second = said(&server, &state);
+    let second = build_log(&server, &state);
     let damaged = " INFO oci::blobs::download: the document in the store was damaged, and is removed digest=";
     assert_events(&second, &[damaged, &format!("the store has the blob digest={digest}")]);
     assert!(!second.contains(&lacks), "{second}");

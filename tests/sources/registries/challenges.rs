@@ -1,8 +1,8 @@
-//! Challenges in every spelling, and where there is none.
+//! Challenges for credentials: every spelling, unsupported ones, and missing ones.
 
 use serde_json::json;
 
-use super::{Expected, PAIR, Pulled, Refused, Trait, check};
+use super::{Expected, PAIR, Pulled, Refused, Variant, check};
 use support::server::{Reply, Request};
 
 /// Returns whether a token server is asked for the repository.
@@ -10,11 +10,11 @@ fn asks_for_repository(request: &Request) -> bool {
     request.path.contains("repository%3Ateam%2Fapp%3Apull") || request.path.contains("repository:team/app:pull")
 }
 
-/// A registry with these challenges, in which `HOST` is its address. It wants a token for the
-/// repository.
-fn bearer(name: &str, expected: Expected, challenges: &[&str]) -> Trait {
+/// Starts a registry with these challenges, in which `HOST` stands for its address. It requires a
+/// token for the repository.
+fn bearer(name: &str, expected: Expected, challenges: &[&str]) -> Variant {
     let challenges = owned(challenges);
-    Trait::new(name, expected, move |request, _| {
+    Variant::new(name, expected, move |request, _| {
         if request.path.starts_with("/token") {
             let token = if asks_for_repository(request) { "good" } else { "bad" };
             return Some(Reply::json(200, &json!({"token": token})));
@@ -25,10 +25,10 @@ fn bearer(name: &str, expected: Expected, challenges: &[&str]) -> Trait {
     .with_password()
 }
 
-/// A registry with these challenges that wants a user and a password.
-fn basic(name: &str, expected: Expected, challenges: &[&str]) -> Trait {
+/// Starts a registry with these challenges. It requires a user and a password.
+fn basic(name: &str, expected: Expected, challenges: &[&str]) -> Variant {
     let challenges = owned(challenges);
-    Trait::new(name, expected, move |request, _| {
+    Variant::new(name, expected, move |request, _| {
         let is_known = request.authorization() == Some(&format!("Basic {PAIR}"));
         (!is_known).then(|| challenged(request, &challenges))
     })
@@ -39,16 +39,17 @@ fn owned(challenges: &[&str]) -> Vec<String> {
     challenges.iter().map(ToString::to_string).collect()
 }
 
+/// Returns a `401` with challenges.
 fn challenged(request: &Request, challenges: &[String]) -> Reply {
     let host = &request.headers["host"];
     let with = |reply: Reply, challenge: &String| reply.with("WWW-Authenticate", challenge.replace("HOST", host));
     challenges.iter().fold(Reply::status(401), with)
 }
 
-/// Challenges for a token, by their trait. `HOST` is the address of the registry.
+/// Variants of challenges for a token. `HOST` stands for the address of the registry.
 const BEARER: [(&str, &str); 18] = [
     (
-        "as the specification has it",
+        "as in the specification",
         r#"Bearer realm="http://HOST/token",service="x",scope="repository:team/app:pull""#,
     ),
     ("no scope", r#"Bearer realm="http://HOST/token",service="x""#),
@@ -115,7 +116,7 @@ const BEARER: [(&str, &str); 18] = [
     ),
 ];
 
-/// Challenges for a user and a password.
+/// Variants of challenges for a user and a password.
 const BASIC: [(&str, &str); 5] = [
     ("Basic", r#"Basic realm="x""#),
     ("Basic without a realm", r"Basic"),
@@ -125,33 +126,33 @@ const BASIC: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn challenges_in_every_spelling() {
-    let mut traits: Vec<_> = BEARER
+fn challenges_in_every_spelling_are_answered() {
+    let mut variants: Vec<_> = BEARER
         .iter()
         .map(|(name, challenge)| bearer(name, Pulled, &[challenge]))
         .collect();
-    traits.extend(BASIC.iter().map(|(name, challenge)| basic(name, Pulled, &[challenge])));
-    traits.push(basic(
+    variants.extend(BASIC.iter().map(|(name, challenge)| basic(name, Pulled, &[challenge])));
+    variants.push(basic(
         "Bearer with a name for a realm, and Basic",
         Pulled,
         &["Bearer realm=\"Some Name\"", "Basic"],
     ));
     let after = r#"Bearer realm="http://HOST/token",service="x""#;
-    traits.push(bearer(
+    variants.push(bearer(
         "Basic in a header before Bearer",
         Pulled,
         &[r#"Basic realm="x""#, after],
     ));
-    traits.push(bearer(
+    variants.push(bearer(
         "Negotiate in a header before Bearer",
         Pulled,
         &["Negotiate", after],
     ));
-    check(&traits);
+    check(&variants);
 }
 
 #[test]
-fn challenges_that_nobody_can_answer() {
+fn unsupported_challenges_are_refused() {
     let unsupported = |name, words, challenges| basic(name, Refused(words), challenges);
     let realm = r#"Bearer realm="/token",service="x""#;
     check(&[
@@ -175,9 +176,9 @@ fn challenges_that_nobody_can_answer() {
 }
 
 #[test]
-fn challenges_at_the_root_alone() {
+fn challenge_only_at_v2_is_used() {
     let root = |name: &str, status: u16, is_basic: bool, has_password: bool, expected| {
-        let registry = Trait::new(name, expected, move |request, _| {
+        let registry = Variant::new(name, expected, move |request, _| {
             let host = &request.headers["host"];
             let wanted = if is_basic {
                 format!("Basic {PAIR}")
@@ -216,9 +217,9 @@ fn challenges_at_the_root_alone() {
         root("401 without a challenge, Basic at /v2/", 401, true, true, Pulled),
         root("404, Bearer at /v2/", 404, false, true, Pulled),
         root("403, Bearer at /v2/", 403, false, true, Pulled),
-        root("404, Bearer at /v2/, nobody's image", 404, false, false, Pulled),
+        root("404, Bearer at /v2/, public image", 404, false, false, Pulled),
         root(
-            "401 without a challenge, Bearer at /v2/, nobody's image",
+            "401 without a challenge, Bearer at /v2/, public image",
             401,
             false,
             false,

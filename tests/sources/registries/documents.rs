@@ -1,25 +1,27 @@
-//! Manifests, indexes and configs as they are.
+//! Unusual manifests, indexes and configs.
 
 use serde_json::{Value, json};
 
-use super::{Expected, NotAnImage, Pulled, Trait, check};
+use super::{Expected, NotAnImage, Pulled, Variant, check};
 use crate::sources::faults::CONTENT;
 use support::layout::{CONFIG, INDEX, LAYER, MANIFEST, TestLayout, config, for_platform, manifest};
 
-/// A registry of an image whose config and manifest are edited, with a media type for the config.
+/// Starts a registry of an image with an edited config and manifest, and with a media type for the
+/// config.
 fn image(
     name: impl Into<String>,
     expected: Expected,
     config_type: &str,
     edit_config: impl Fn(&mut Value),
     edit_manifest: impl Fn(&mut Value),
-) -> Trait {
+) -> Variant {
     let layout = TestLayout::new();
-    let image = edited(&layout, config_type, edit_config, edit_manifest);
-    Trait::of(name, expected, layout, &image, |_, _| None)
+    let image = edited_image(&layout, config_type, edit_config, edit_manifest);
+    Variant::of(name, expected, layout, &image, |_, _| None)
 }
 
-fn edited(
+/// Creates an image with an edited config and manifest.
+fn edited_image(
     layout: &TestLayout,
     config_type: &str,
     edit_config: impl Fn(&mut Value),
@@ -34,22 +36,22 @@ fn edited(
     layout.document(MANIFEST, &manifest)
 }
 
-/// A registry of an index with a good image for linux/amd64 and other entries.
-fn index(name: &str, before: &Value, after: &Value) -> Trait {
+/// Starts a registry of an index with a good image for linux/amd64 between two other entries.
+fn index(name: &str, before: &Value, after: &Value) -> Variant {
     let layout = TestLayout::new();
-    let image = edited(&layout, CONFIG, |_| {}, |_| {});
+    let image = edited_image(&layout, CONFIG, |_| {}, |_| {});
     let index = json!({
         "schemaVersion": 2,
         "mediaType": INDEX,
         "manifests": [before, for_platform(image, "linux/amd64"), after],
     });
     let index = layout.document(INDEX, &index);
-    Trait::of(name, Pulled, layout, &index, |_, _| None)
+    Variant::of(name, Pulled, layout, &index, |_, _| None)
 }
 
 #[test]
-fn media_types_that_say_nothing() {
-    let mut traits = Vec::new();
+fn generic_media_types_are_pulled() {
+    let mut variants = Vec::new();
     for media_type in [
         "application/octet-stream",
         "text/html",
@@ -57,7 +59,7 @@ fn media_types_that_say_nothing() {
         "text/plain; charset=utf-8",
         "",
     ] {
-        traits.push(image(
+        variants.push(image(
             format!("config of type {media_type:?}"),
             Pulled,
             media_type,
@@ -65,38 +67,38 @@ fn media_types_that_say_nothing() {
             |_| {},
         ));
     }
-    let none = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, |_| {}, edit);
-    traits.push(none("config without a media type", |manifest| {
+    let manifest = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, |_| {}, edit);
+    variants.push(manifest("config without a media type", |manifest| {
         drop(manifest["config"].as_object_mut().unwrap().remove("mediaType"));
     }));
-    traits.push(none("layer without a media type", |manifest| {
+    variants.push(manifest("layer without a media type", |manifest| {
         drop(manifest["layers"][0].as_object_mut().unwrap().remove("mediaType"));
     }));
-    traits.push(none("layer with an empty media type", |manifest| {
+    variants.push(manifest("layer with an empty media type", |manifest| {
         manifest["layers"][0]["mediaType"] = "".into();
     }));
-    traits.push(none("annotations and urls that are null", |manifest| {
+    variants.push(manifest("annotations and urls that are null", |manifest| {
         manifest["annotations"] = Value::Null;
         manifest["layers"][0]["annotations"] = json!({"a": null});
         manifest["layers"][0]["urls"] = Value::Null;
     }));
     let artifact = "application/vnd.cncf.helm.config.v1+json";
     let refused = NotAnImage("not a container image");
-    traits.push(image(
+    variants.push(image(
         "a Helm chart",
         refused,
         artifact,
         |config| *config = json!({"name": "chart"}),
         |_| {},
     ));
-    check(&traits);
+    check(&variants);
 }
 
 #[test]
-fn configs_as_they_are() {
+fn unusual_configs_are_pulled() {
     let config = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, edit, |_| {});
     check(&[
-        config("no os and architecture", |config| {
+        config("without os and architecture", |config| {
             config.as_object_mut().unwrap().remove("os");
             config.as_object_mut().unwrap().remove("architecture");
         }),
@@ -104,11 +106,11 @@ fn configs_as_they_are() {
             config["os"] = "".into();
             config["architecture"] = "".into();
         }),
-        config("Entrypoint and Cmd as texts", |config| {
+        config("Entrypoint and Cmd as strings", |config| {
             config["config"]["Entrypoint"] = "/bin/sh".into();
             config["config"]["Cmd"] = "-l".into();
         }),
-        config("null wherever it fits", |config| {
+        config("null in optional fields", |config| {
             config["config"] = json!({"Env": null, "Labels": null, "Cmd": null, "ExposedPorts": null, "Volumes": null});
             config["history"] = Value::Null;
             config["variant"] = Value::Null;
@@ -122,7 +124,7 @@ fn configs_as_they_are() {
 }
 
 #[test]
-fn lists_are_no_objects() {
+fn lists_in_place_of_objects_are_refused() {
     let list = |name, edit_config: fn(&mut Value), edit_manifest: fn(&mut Value)| {
         image(name, NotAnImage(""), CONFIG, edit_config, edit_manifest)
     };
@@ -154,7 +156,7 @@ fn lists_are_no_objects() {
 }
 
 #[test]
-fn entries_for_other_platforms_may_be_anything() {
+fn invalid_entries_for_other_platforms_are_ignored() {
     let platform = json!({"os": "linux", "architecture": "s390x"});
     let zeros = format!("sha256:{}", "0".repeat(64));
     check(&[
@@ -175,7 +177,7 @@ fn entries_for_other_platforms_may_be_anything() {
             &json!({"mediaType": MANIFEST, "digest": zeros, "size": 1, "platform": {"os": "linux", "architecture": ""}}),
         ),
         index(
-            "no size, and none that makes sense",
+            "a missing and a negative size",
             &json!({"mediaType": MANIFEST, "digest": zeros, "platform": platform}),
             &json!({"mediaType": MANIFEST, "digest": zeros, "size": -1, "platform": platform}),
         ),

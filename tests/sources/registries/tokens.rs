@@ -1,17 +1,21 @@
-//! Token servers, and the words of those who refuse.
+//! Token servers, messages of servers that refuse, and logins.
 
 use layer::cancel::Cancel;
 use layer::events::Events;
 use oci::{ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
 use serde_json::json;
 
-use super::{Expected, PAIR, Pulled, Refused, Trait, check};
+use super::{Expected, PAIR, Pulled, Refused, Variant, check};
 use support::server::{Reply, Request, Server};
 
-/// A registry that wants the token `good` of `/token` on the same host, which answers as `token`
-/// says.
-fn tokens(name: &str, expected: Expected, token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Trait {
-    Trait::new(name, expected, move |request, before| {
+/// Starts a registry that requires the token `good`. Its token server is `/token` on the same host,
+/// with the replies of `token`.
+fn token_variant(
+    name: &str,
+    expected: Expected,
+    token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+) -> Variant {
+    Variant::new(name, expected, move |request, before| {
         if request.path.starts_with("/token") {
             return Some(token(request, before));
         }
@@ -28,8 +32,8 @@ fn good() -> Reply {
     Reply::json(200, &json!({"token": "good"}))
 }
 
-/// Gives a token to a user with a password.
-fn to_user(request: &Request) -> Reply {
+/// Returns a token if the request has the user and the password.
+fn token_for_user(request: &Request) -> Reply {
     if request.authorization() == Some(&format!("Basic {PAIR}")) {
         good()
     } else {
@@ -37,14 +41,14 @@ fn to_user(request: &Request) -> Reply {
     }
 }
 
-/// A token server that has moved, for good or for now.
-fn moved(status: u16) -> Trait {
-    tokens(
+/// Starts a registry whose token server has moved, permanently or temporarily.
+fn moved(status: u16) -> Variant {
+    token_variant(
         &format!("a token server with {status} to the same origin"),
         Pulled,
         move |request, _| {
             if request.path.starts_with("/token/new") {
-                return to_user(request);
+                return token_for_user(request);
             }
             let query = request.path.split_once('?').map_or("", |(_, query)| query);
             Reply::status(status).with("Location", format!("/token/new?{query}"))
@@ -53,10 +57,10 @@ fn moved(status: u16) -> Trait {
     .with_password()
 }
 
-/// A token server that takes no POST, and says so with a status.
-fn without_post(status: u16) -> Trait {
+/// Starts a registry whose token server refuses POST with a status.
+fn without_post(status: u16) -> Variant {
     let entry = json!({"auth": PAIR, "identitytoken": "refresh-me"});
-    tokens(
+    token_variant(
         &format!("an identity token, {status} to POST"),
         Pulled,
         move |request, _| match request.method.as_str() {
@@ -68,15 +72,15 @@ fn without_post(status: u16) -> Trait {
     .with_entry(entry)
 }
 
-/// Credentials that come back from another origin would be sent to where that wants.
+/// Another origin could choose the target of a redirect back, and so who receives credentials.
 #[test]
-fn credentials_do_not_come_back_from_another_origin() {
+fn credentials_are_not_sent_after_a_redirect_back_from_another_origin() {
     let back = Server::start(|request, _| {
         let to = request.path.rsplit("to=").next().unwrap();
         Reply::status(307).with("Location", format!("http://{to}/token/back"))
     });
     let to = back.address;
-    let registry = tokens("", Refused(""), move |request, _| {
+    let registry = token_variant("", Refused(""), move |request, _| {
         let host = &request.headers["host"];
         match request.path.as_str() {
             "/token/back" if request.authorization().is_some() => good(),
@@ -91,27 +95,27 @@ fn credentials_do_not_come_back_from_another_origin() {
 }
 
 #[test]
-fn token_servers_of_every_kind() {
+fn token_server_variants_are_supported() {
     let elsewhere = Server::start(|request, _| match request.authorization() {
         None => good(),
         Some(_) => Reply::status(400),
     });
     let elsewhere = format!("http://{}/", elsewhere.address);
     check(&[
-        tokens("access_token in place of token", Pulled, |_, _| {
+        token_variant("access_token in place of token", Pulled, |_, _| {
             Reply::json(200, &json!({"access_token": "good"}))
         }),
-        tokens("an empty token beside access_token", Pulled, |_, _| {
+        token_variant("an empty token beside access_token", Pulled, |_, _| {
             Reply::json(200, &json!({"token": "", "access_token": "good", "expires_in": null}))
         }),
-        tokens("a token server with 307 to another origin", Pulled, move |_, _| {
+        token_variant("a token server with 307 to another origin", Pulled, move |_, _| {
             Reply::status(307).with("Location", elsewhere.clone())
         }),
         moved(301),
         moved(302),
         moved(307),
         moved(308),
-        tokens("an identity token", Pulled, |request, _| {
+        token_variant("an identity token", Pulled, |request, _| {
             let is_known = request.method == "POST" && request.body.contains("refresh_token=refresh-me");
             if is_known { good() } else { Reply::status(401) }
         })
@@ -123,15 +127,15 @@ fn token_servers_of_every_kind() {
     ]);
 }
 
-/// A registry whose first token expires, and whose later challenges name another realm, where
-/// nobody answers.
-fn another_realm(name: &str, is_public: bool, first_lives: bool) -> Trait {
-    Trait::new(name, Pulled, move |request, before| {
+/// Starts a registry whose first token expires, and whose later challenges name another realm, at
+/// which no server listens. `first_works`: the first realm continues to issue tokens.
+fn another_realm(name: &str, is_public: bool, first_works: bool) -> Variant {
+    Variant::new(name, Pulled, move |request, before| {
         let host = &request.headers["host"];
         if request.path.starts_with("/token") {
-            let lives = first_lives || before < 3;
+            let works = first_works || before < 3;
             let token = || Reply::json(200, &json!({"token": format!("t{before}")}));
-            return Some(if lives { token() } else { Reply::status(404) });
+            return Some(if works { token() } else { Reply::status(404) });
         }
         let realm = if before < 3 {
             format!("http://{host}/token")
@@ -145,17 +149,17 @@ fn another_realm(name: &str, is_public: bool, first_lives: bool) -> Trait {
 }
 
 #[test]
-fn tokens_that_expire_while_the_challenge_changes() {
+fn expired_token_after_a_changed_challenge() {
     check(&[
-        another_realm("a token expires, another realm, the first one lives", false, true),
-        another_realm("a token expires, no realm lives, a public image", true, false),
+        another_realm("a token expires, another realm, the first one works", false, true),
+        another_realm("a token expires, no realm works, a public image", true, false),
     ]);
 }
 
 #[test]
-fn a_token_for_another_repository_too() {
-    check(&[Trait::new(
-        "another repository's scope is wanted as well",
+fn token_may_need_the_scope_of_another_repository() {
+    check(&[Variant::new(
+        "the scope of another repository is required as well",
         Pulled,
         |request, _| {
             if request.path.starts_with("/token") {
@@ -176,9 +180,9 @@ fn a_token_for_another_repository_too() {
 }
 
 #[test]
-fn words_of_those_who_refuse() {
+fn refusals_include_the_message_of_the_server() {
     let refuses = |name: &str, status: u16, body: &'static str, words: &'static str| {
-        Trait::new(name, Refused(words), move |_, _| {
+        Variant::new(name, Refused(words), move |_, _| {
             Some(Reply::Answer {
                 status,
                 headers: Vec::new(),
@@ -188,7 +192,7 @@ fn words_of_those_who_refuse() {
     };
     let portal = Server::start(|_, _| Reply::body("<html><title>Sign in</title>"));
     let to = format!("http://{}/", portal.address);
-    let portal = Trait::new(
+    let portal = Variant::new(
         "a redirect to a web page",
         Refused("with the title \"Sign in\""),
         move |_, _| Some(Reply::status(302).with("Location", to.clone())),
@@ -227,24 +231,24 @@ fn words_of_those_who_refuse() {
             "with the title \"Sign in\"",
         ),
         refuses(
-            "404 with words",
+            "404 with a message",
             404,
             r#"{"errors": [{"message": "manifest unknown"}]}"#,
             "has no image team/app:latest: manifest unknown",
         ),
-        refuses("404 without words", 404, "", "has no image team/app:latest"),
-        tokens("a token server refuses", Refused("wrong password?"), |_, _| {
+        refuses("404 without a message", 404, "", "has no image team/app:latest"),
+        token_variant("a token server refuses", Refused("wrong password?"), |_, _| {
             Reply::json(401, &json!({"details": "wrong password?"}))
         })
         .with_password(),
-        tokens("words with the password in them", Refused("are for: …"), |_, _| {
+        token_variant("a message with the password in it", Refused("are for: …"), |_, _| {
             Reply::json(401, &json!({"details": "secret-f00d is wrong"}))
         })
         .with_password(),
     ]);
 }
 
-/// Logs in with a password.
+/// Checks a login at a server with these replies.
 fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Result<LoginCheck, RegistryError> {
     let server = Server::start(handle);
     let target = LoginTarget::parse(&server.address.to_string()).unwrap();
@@ -257,7 +261,7 @@ fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> R
 }
 
 #[test]
-fn logins_are_refused_for_the_password_only_if_the_registry_says_so() {
+fn login_blames_the_password_only_after_a_401_with_it() {
     let is_known = |request: &Request| request.authorization() == Some(&format!("Basic {PAIR}"));
     let challenge = || Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"");
     let accepted = login(move |request, _| {

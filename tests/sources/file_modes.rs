@@ -1,5 +1,4 @@
-//! Modes of all that is made in the state directory: other users of the machine can enter and read
-//! nothing.
+//! Modes of the files and directories in the state directory: only their owner has access.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +14,7 @@ use crate::sources::store::{image, tar};
 use support::layout::{TestLayout, digest};
 use support::server::{Reply, Server};
 
-/// Runs a command whose new files and directories anyone could use, if it did not say otherwise.
+/// Runs a command with umask 0: files are open to every user unless the command sets their mode.
 fn run_without_umask(command: &Command, input: &str) {
     let mut shell = Command::new("sh");
     shell
@@ -41,18 +40,18 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// All that is below a directory, and itself.
-fn everything(top: &Path) -> Vec<PathBuf> {
+/// Returns a path and all paths below it.
+fn walk(top: &Path) -> Vec<PathBuf> {
     let mut all = vec![top.to_owned()];
     if top.is_dir() {
         let below = fs::read_dir(top).unwrap();
-        all.extend(below.flat_map(|entry| everything(&entry.unwrap().path())));
+        all.extend(below.flat_map(|entry| walk(&entry.unwrap().path())));
     }
     all
 }
 
 #[test]
-fn nobody_else_enters_the_state_directory() {
+fn state_directory_is_private() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one"]);
     let server = Server::of(&layout, &image, |_, _| None);
@@ -72,12 +71,16 @@ fn nobody_else_enters_the_state_directory() {
         build.args(["--allow-mutable", "--keep-unpacked"]);
         run_without_umask(&build, input);
     }
-    assert_eq!(mode(&path("given")), 0o755, "what is there stays as it is");
-    let made = everything(&path("given/new"));
+    assert_eq!(
+        mode(&path("given")),
+        0o755,
+        "the mode of an existing directory does not change"
+    );
+    let created = walk(&path("given/new"));
     for name in ["state", "tmp", "blobs", "sha256", "locks", "incoming"] {
-        assert!(made.iter().any(|path| path.ends_with(name)), "{name}: {made:?}");
+        assert!(created.iter().any(|path| path.ends_with(name)), "{name}: {created:?}");
     }
-    let (directories, files): (Vec<_>, Vec<_>) = made.iter().partition(|path| path.is_dir());
+    let (directories, files): (Vec<_>, Vec<_>) = created.iter().partition(|path| path.is_dir());
     assert!(files.len() > 4, "blobs and locks: {files:?}");
     for directory in directories {
         assert_eq!(mode(directory), 0o700, "{}", directory.display());
@@ -88,7 +91,7 @@ fn nobody_else_enters_the_state_directory() {
 }
 
 #[test]
-fn nobody_else_enters_the_directory_that_a_login_makes() {
+fn login_directory_is_private() {
     let server = Server::start(|_, _| Reply::status(200));
     let home = tempfile::tempdir().unwrap();
     let mut login = Command::new(env!("CARGO_BIN_EXE_microagent"));

@@ -1,4 +1,4 @@
-//! The same images from a layout and from a real registry.
+//! Docker's registry: images that skopeo pushes from a layout are pulled as the layout has them.
 
 use layer::failure::Failure as _;
 use oci::{ImageError, RegistryError};
@@ -8,7 +8,7 @@ use crate::sources::{State, chain, linux, read, resolve};
 use support::layout::{TestLayout, digest, for_platform, named};
 use support::registry::{Registry, skopeo};
 
-/// A layout with an index for two platforms, tagged `latest`.
+/// Creates a layout with an index for two platforms, tagged `latest`.
 fn two_platforms() -> TestLayout {
     let layout = TestLayout::new();
     let image = |platform: &str| for_platform(layout.image(platform, &["shared", platform]), platform);
@@ -18,7 +18,7 @@ fn two_platforms() -> TestLayout {
 }
 
 #[test]
-fn a_real_registry_gives_what_the_layout_holds() {
+fn real_registry_serves_the_same_image_as_the_layout() {
     let Some(registry) = Registry::start(false) else { return };
     let layout = two_platforms();
     registry.push(
@@ -77,7 +77,7 @@ fn a_real_registry_gives_what_the_layout_holds() {
 }
 
 #[test]
-fn docker_images_come_as_the_registry_has_them() {
+fn docker_schema2_image_is_pulled() {
     let Some(registry) = Registry::start(false) else { return };
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &[]);
@@ -98,7 +98,7 @@ fn docker_images_come_as_the_registry_has_them() {
 }
 
 #[test]
-fn the_credentials_that_skopeo_login_writes_open_a_private_registry() {
+fn credentials_of_skopeo_login_open_a_private_registry() {
     let Some(registry) = Registry::start(true) else { return };
     let auth_file = registry.login();
     let layout = two_platforms();

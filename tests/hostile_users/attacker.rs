@@ -1,4 +1,4 @@
-//! A directory of another user, what it must not lead to, and the attacks.
+//! The directory of the hostile user, the files of root that must not change, and the attacks.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,56 +15,60 @@ use support::tar::{Entry, archive};
 
 /// User and group of the attacker.
 const NOBODY: u32 = 65534;
-/// Name of a program in the image that has the set-uid bit.
+/// Name of a set-user-ID program in the image.
 pub(crate) const SETUID: &str = "su";
+/// Content of root's files.
 const CONTENT: &str = "root's";
 
-/// Puts something in the place of a path.
-pub(crate) type Put = fn(&Scene, &Path);
+/// An attack: creates something at a path from which a file was moved away.
+pub(crate) type Attack = fn(&Context, &Path);
 
-/// A directory of the attacker's, in which root builds, and one of root's beside it.
-pub(crate) struct Scene {
+/// The attacker's directory, in which root builds, and root's directory beside it.
+pub(crate) struct Context {
     oracles: Oracles,
 }
 
-impl Scene {
+impl Context {
+    /// Creates both directories; `None` if a tool is missing.
     pub(crate) fn new() -> Option<Self> {
         let oracles = Oracles::find()?;
-        let scene = Self { oracles };
-        fs::create_dir(scene.directory()).unwrap();
-        give_away(&scene.directory());
-        fs::create_dir(scene.victim()).unwrap();
-        // Names of what a build writes: of the image's entries, and of files of its own.
+        let context = Self { oracles };
+        fs::create_dir(context.directory()).unwrap();
+        give_away(&context.directory());
+        fs::create_dir(context.victim()).unwrap();
+        // Names that a build writes: of entries of the image, and of its own files.
         for name in [SETUID, "image", "image.ext4", "image.ext4.stage.mtree"] {
-            fs::write(scene.victim().join(name), CONTENT).unwrap();
-            fs::set_permissions(scene.victim().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+            fs::write(context.victim().join(name), CONTENT).unwrap();
+            fs::set_permissions(context.victim().join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
-        let layout = Layout::create(scene.oracles.scratch().join("layout"));
+        let layout = Layout::create(context.oracles.scratch().join("layout"));
         let mut program = Entry::file(SETUID, "#!/bin/sh\n");
         program.mode = 0o4755;
         layout.image(&[layout.gzip_layer(&archive(&[program, Entry::directory("etc")]))]);
-        Some(scene)
+        Some(context)
     }
 
-    /// The attacker's directory.
+    /// Returns the path of the attacker's directory.
     pub(crate) fn directory(&self) -> PathBuf {
         self.oracles.scratch().join("theirs")
     }
 
-    /// The output of a build there.
+    /// Returns the path of the build's output, in the attacker's directory.
     pub(crate) fn output(&self) -> PathBuf {
         self.directory().join("image.ext4")
     }
 
+    /// Returns the path of root's directory.
     fn victim(&self) -> PathBuf {
         self.oracles.scratch().join("roots")
     }
 
-    /// Builds as root to the attacker's directory, and lets 0.1 s pass after each of the system calls.
-    pub(crate) fn build(&self, slow: &str, arguments: &[&str], attack: impl Fn(&Self) + Sync) -> Output {
+    /// Builds as root into the attacker's directory while `attack` runs repeatedly. Each of the
+    /// `delayed` system calls, separated by commas, returns 0.1 s late.
+    pub(crate) fn build(&self, delayed: &str, arguments: &[&str], attack: impl Fn(&Self) + Sync) -> Output {
         let mut command = Command::new("strace");
-        command.args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={slow}")]);
-        command.args(["-e", &format!("inject={slow}:delay_exit=100000")]);
+        command.args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={delayed}")]);
+        command.args(["-e", &format!("inject={delayed}:delay_exit=100000")]);
         command.arg(program());
         command.args([
             "--json",
@@ -92,15 +96,15 @@ impl Scene {
         })
     }
 
-    /// Asserts that nothing of root's was changed.
+    /// Asserts that the build ended without a panic, and that root's files did not change.
     pub(crate) fn assert_harmless(&self, attack: &str, output: &Output) {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.code().is_some_and(|code| code <= 1),
-            "{attack}: {}, {said}",
+            "{attack}: {}, {stderr}",
             output.status
         );
-        assert!(!said.contains("panicked"), "{attack}: {said}");
+        assert!(!stderr.contains("panicked"), "{attack}: {stderr}");
         let victim = self.victim();
         assert_eq!(names(&victim).len(), 4, "{attack}: {:?}", names(&victim));
         let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
@@ -117,8 +121,8 @@ impl Scene {
         }
     }
 
-    /// Puts something else in the place of each hidden file or directory that appears, once.
-    pub(crate) fn swap(&self, put: impl Fn(&Self, &Path)) {
+    /// Moves each new temporary file or directory of root away, and calls `attack` with its path.
+    pub(crate) fn swap(&self, attack: impl Fn(&Self, &Path)) {
         for name in names(&self.directory()) {
             let text = name.to_string_lossy();
             let path = self.directory().join(&name);
@@ -126,37 +130,38 @@ impl Scene {
                 continue;
             }
             if fs::rename(&path, self.directory().join(format!("{text}.stolen"))).is_ok() {
-                put(self, &path);
+                attack(self, &path);
             }
         }
     }
 
-    /// A symlink of the attacker's to root's directory.
-    pub(crate) fn put_symlink(&self, path: &Path) {
+    /// Creates a symlink to root's directory.
+    pub(crate) fn create_symlink(&self, path: &Path) {
         let _ = symlink(self.victim(), path);
         give_away(path);
     }
 
-    /// A symlink of the attacker's to a file of root's.
-    pub(crate) fn put_symlink_to_file(&self, path: &Path) {
+    /// Creates a symlink to a file of root.
+    pub(crate) fn create_symlink_to_file(&self, path: &Path) {
         let _ = symlink(self.victim().join("image"), path);
         give_away(path);
     }
 
-    /// A directory of the attacker's, with symlinks to root's files.
-    pub(crate) fn put_directory(&self, path: &Path) {
-        let made = path.with_extension("made");
-        fs::create_dir(&made).unwrap();
+    /// Creates a directory of symlinks to root's files.
+    pub(crate) fn create_directory_of_symlinks(&self, path: &Path) {
+        let temporary = path.with_extension("temporary");
+        fs::create_dir(&temporary).unwrap();
         for name in names(&self.victim()) {
-            symlink(self.victim().join(&name), made.join(&name)).unwrap();
-            give_away(&made.join(&name));
+            symlink(self.victim().join(&name), temporary.join(&name)).unwrap();
+            give_away(&temporary.join(&name));
         }
-        give_away(&made);
-        let _ = fs::rename(&made, path);
+        give_away(&temporary);
+        let _ = fs::rename(&temporary, path);
     }
 
-    /// An empty directory of the attacker's, in which each file that appears is replaced by a symlink.
-    pub(crate) fn put_trap(&self, path: &Path) {
+    /// Creates an empty directory, and replaces the set-user-ID program by a symlink to root's file
+    /// as soon as it appears there.
+    pub(crate) fn create_trap(&self, path: &Path) {
         let _ = fs::create_dir(path);
         give_away(path);
         for _ in 0..1_000_000 {
@@ -170,10 +175,12 @@ impl Scene {
     }
 }
 
+/// Changes the owner of a file, but not of a symlink's target, to the attacker.
 pub(crate) fn give_away(path: &Path) {
     let _ = lchown(path, Some(NOBODY), Some(NOBODY));
 }
 
+/// Returns the names in a directory.
 pub(crate) fn names(directory: &Path) -> Vec<OsString> {
     let entries = fs::read_dir(directory).unwrap();
     entries.flatten().map(|entry| entry.file_name()).collect()

@@ -1,5 +1,5 @@
-//! Compressed layers that are truncated or corrupt, though their digests are right: what is wrong
-//! with them, by name.
+//! Layers whose gzip or zstd stream is truncated or corrupt, although their digests are right: the
+//! error names the fault and the position.
 
 use std::fs;
 use std::io::{Read as _, Write};
@@ -11,12 +11,14 @@ use support::layout::{TestLayout, digest};
 use crate::sources::State;
 use crate::sources::linux;
 use crate::sources::store::{Builds, succeed, tar};
-use crate::sources::threads::{failure, gzip, image, in_turn};
+use crate::sources::threads::{build_error, compress_in_turn, gzip, image};
 
-/// The last step of decoding belongs to another thread where there are several.
+/// Numbers of threads. With several, another thread does the last step of decoding.
 const THREADS: [&str; 2] = ["1", "4"];
 
+/// Hint for a corrupt stream.
 const DAMAGED: &str = "hint: build the image again: the layer was damaged before its digest was taken";
+/// Hint for a stream with data after its end.
 const APPENDED: &str = "hint: build the image again: something was appended to the layer";
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
@@ -26,16 +28,16 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A zstd frame of blocks as they are (RFC 8878, section 3.1.1.2), with this in its header after
-/// the magic number.
+/// Creates a zstd frame with one raw block (RFC 8878, section 3.1.1.2). `header` follows the magic
+/// number.
 fn raw_frame(header: &[u8], content: &[u8]) -> Vec<u8> {
     let block_header = u32::try_from(content.len()).unwrap() << 3 | 1;
     [b"\x28\xb5\x2f\xfd", header, &block_header.to_le_bytes()[..3], content].concat()
 }
 
-/// Builds an image of a good layer and one that `blob` makes of a tar; returns what the build says,
-/// for any number of threads.
-fn failure_of(blob: fn(&[u8]) -> Vec<u8>) -> String {
+/// Builds an image of a good layer and one that `blob` creates from a tar. Returns standard error,
+/// and asserts that it does not depend on the number of threads.
+fn build_error_of(blob: fn(&[u8]) -> Vec<u8>) -> String {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 100_000));
     let image = image(
@@ -44,25 +46,25 @@ fn failure_of(blob: fn(&[u8]) -> Vec<u8>) -> String {
         |index, tar| if index == 0 { gzip(tar) } else { blob(tar) },
     );
     let reference = layout.reference(&format!("@{}", digest(&image)));
-    let [alone, together] = THREADS.map(|threads| failure(&Builds::new(), &reference, threads));
+    let [alone, together] = THREADS.map(|threads| build_error(&Builds::new(), &reference, threads));
     assert_eq!(alone, together);
     alone
 }
 
-/// Makes the blob shorter by this many bytes.
+/// Removes bytes from the end of a blob.
 fn cut(mut blob: Vec<u8>, by: usize) -> Vec<u8> {
     blob.truncate(blob.len() - by);
     blob
 }
 
-/// Changes a byte, counted from the end of the blob.
+/// Changes one byte, counted from the end of the blob.
 fn change(mut blob: Vec<u8>, from_end: usize) -> Vec<u8> {
     let index = blob.len() - from_end;
     blob[index] ^= 1;
     blob
 }
 
-/// A name, the blob of a tar, and what the error says of it.
+/// A name, a function from a tar to a blob, and parts of the error.
 type Case = (&'static str, fn(&[u8]) -> Vec<u8>, &'static [&'static str]);
 
 const CASES: [Case; 22] = [
@@ -213,9 +215,9 @@ const CASES: [Case; 22] = [
 ];
 
 #[test]
-fn a_faulty_stream_is_named_with_how_far_it_got() {
+fn corrupt_layer_error_names_the_fault_and_the_position() {
     for (case, blob, expected) in CASES {
-        let stderr = failure_of(blob);
+        let stderr = build_error_of(blob);
         assert!(stderr.contains("could not apply layer 2 of 2"), "{case}: {stderr}");
         let is_appended = expected[0].contains("followed by");
         for words in expected.iter().chain([if is_appended { &APPENDED } else { &DAMAGED }]) {
@@ -225,8 +227,8 @@ fn a_faulty_stream_is_named_with_how_far_it_got() {
 }
 
 #[test]
-fn a_dictionary_is_not_called_damage() {
-    let stderr = failure_of(|tar| raw_frame(&[1, 10 << 3, 42], tar));
+fn zstd_dictionary_is_not_reported_as_damage() {
+    let stderr = build_error_of(|tar| raw_frame(&[1, 10 << 3, 42], tar));
     assert!(stderr.contains("the zstd stream needs the dictionary 42"), "{stderr}");
     assert!(
         stderr.contains("hint: compress it again without a dictionary"),
@@ -235,7 +237,7 @@ fn a_dictionary_is_not_called_damage() {
 }
 
 #[test]
-fn a_truncated_archive_is_named_with_how_far_it_got() {
+fn truncated_archive_error_names_the_position() {
     let directory = tempfile::tempdir().unwrap();
     let tar = tar("one", 100_000);
     for (compress, format) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
@@ -263,9 +265,9 @@ fn a_truncated_archive_is_named_with_how_far_it_got() {
     }
 }
 
-/// A layer without bytes is an empty tar, as it is to containerd.
+/// containerd accepts an empty blob as well.
 #[test]
-fn a_blob_without_bytes_changes_nothing() {
+fn empty_layer_blob_is_an_empty_tar() {
     let layout = TestLayout::new();
     let tars = [tar("one", 1000), String::new()];
     let image = image(&layout, &tars, |_, tar| tar.to_vec());
@@ -277,10 +279,10 @@ fn a_blob_without_bytes_changes_nothing() {
 }
 
 #[test]
-fn the_tar_of_a_layer_is_verified_while_it_is_read() {
+fn layer_tar_is_verified_during_the_read() {
     let layout = TestLayout::new();
     let tars = ["one", "two", "three"].map(|name| tar(name, 100_000));
-    let image = image(&layout, &tars, in_turn);
+    let image = image(&layout, &tars, compress_in_turn);
     let source = State::new()
         .open(&layout.reference(&format!("@{}", digest(&image))))
         .unwrap();
@@ -293,10 +295,10 @@ fn the_tar_of_a_layer_is_verified_while_it_is_read() {
         tar.finish().unwrap();
 
         let path = layout.path().join("blobs/sha256").join(layer.digest.hex());
-        let mut spoilt = fs::read(&path).unwrap();
-        let middle = spoilt.len() / 2;
-        spoilt[middle] ^= 1;
-        fs::write(&path, spoilt).unwrap();
+        let mut corrupt = fs::read(&path).unwrap();
+        let middle = corrupt.len() / 2;
+        corrupt[middle] ^= 1;
+        fs::write(&path, corrupt).unwrap();
         let error = source.tar(layer).and_then(LayerTar::finish).unwrap_err();
         assert!(
             matches!(error, ImageError::Content { .. } | ImageError::Decode { .. }),

@@ -1,4 +1,5 @@
-//! Layers whose zstd frames need large windows, which share the memory for them.
+//! Layers whose zstd frames have large windows: concurrent decoders share a limited memory for
+//! them.
 
 use std::fs;
 use std::io::Write;
@@ -7,16 +8,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;
-use crate::sources::luck::next;
+use crate::sources::random_faults::mix;
 use crate::sources::store::{Builds, succeed, tar};
-use crate::sources::threads::{THREADS, failure, gzip, image};
+use crate::sources::threads::{THREADS, build_error, gzip, image};
 use support::layout::{LAYER, TestLayout, config, digest};
 use support::server::{Reply, Server, stored_reply};
 
 /// `Window_Descriptor` of 1 MiB, and of 128 to 512 MiB (RFC 8878, section 3.1.1.1.2).
 const WINDOWS: [u8; 6] = [10 << 3, 17 << 3, 17 << 3 | 1, 18 << 3, 18 << 3 | 4, 19 << 3];
 
-/// A frame that asks for a window, however little it needs.
+/// Creates a frame with a window descriptor that may be larger than the content needs.
 fn frame(content: &[u8], descriptor: u8) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(17).unwrap();
@@ -27,7 +28,7 @@ fn frame(content: &[u8], descriptor: u8) -> Vec<u8> {
     frame
 }
 
-/// A tar in frames, each with a window, or in gzip if there are none.
+/// Compresses a tar into frames with these windows, or with gzip if `windows` is empty.
 fn compress(tar: &[u8], windows: &[u8]) -> Vec<u8> {
     if windows.is_empty() {
         return gzip(tar);
@@ -41,7 +42,7 @@ fn compress(tar: &[u8], windows: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// An image of layers with these windows.
+/// Creates an image of layers with these windows.
 fn windowed(layout: &TestLayout, layers: &[Vec<u8>]) -> Value {
     let tars: Vec<_> = (0..layers.len())
         .map(|index| tar(&index.to_string(), 700_000 + 900_000 * (index % 3)))
@@ -49,7 +50,7 @@ fn windowed(layout: &TestLayout, layers: &[Vec<u8>]) -> Value {
     image(layout, &tars, |index, tar| compress(tar, &layers[index]))
 }
 
-/// Builds an image, whose tars are compared with their digests on the way; returns its bytes.
+/// Builds an image, and returns the disk image. The build verifies the digests of the tars.
 fn build(reference: &str, threads: &str) -> Vec<u8> {
     let builds = Builds::new();
     let mut command = builds.build(reference, "out");
@@ -58,7 +59,7 @@ fn build(reference: &str, threads: &str) -> Vec<u8> {
     fs::read(builds.output("out")).unwrap()
 }
 
-/// Checks that threads change nothing of an image of layers with these windows.
+/// Asserts that the number of threads does not change the disk image of layers with these windows.
 fn check(layers: &[Vec<u8>]) {
     let layout = TestLayout::new();
     let image = windowed(&layout, layers);
@@ -70,12 +71,13 @@ fn check(layers: &[Vec<u8>]) {
 }
 
 #[test]
-fn layers_with_the_largest_window_one_after_the_other() {
+fn consecutive_layers_with_the_largest_window() {
     let largest = vec![WINDOWS[5]];
     check(&vec![largest; 6]);
 }
 
-/// Layers of which some hold memory that the lowest one needs in the end.
+/// Returns the windows of layers in which upper layers hold memory that the lowest one needs for
+/// its last window.
 fn growing() -> Vec<Vec<u8>> {
     let (growing, small) = (WINDOWS.to_vec(), vec![WINDOWS[1]]);
     vec![
@@ -89,12 +91,12 @@ fn growing() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_window_that_grows_while_other_layers_are_decoded() {
+fn window_grows_while_other_layers_are_decoded() {
     check(&growing());
 }
 
 #[test]
-fn a_window_that_grows_while_other_layers_are_downloaded() {
+fn window_grows_while_other_layers_are_downloaded() {
     let layout = TestLayout::new();
     let image = windowed(&layout, &growing());
     let pinned = format!("@{}", digest(&image));
@@ -114,11 +116,11 @@ fn a_window_that_grows_while_other_layers_are_downloaded() {
 }
 
 #[test]
-fn windows_in_any_order() {
+fn random_window_sizes() {
     for seed in 0..6 {
         let mut state = seed;
         let mut random = |max: usize| {
-            state = next(state + 1);
+            state = mix(state + 1);
             usize::try_from(state % max as u64).unwrap()
         };
         let count = 2 + random(6);
@@ -129,10 +131,10 @@ fn windows_in_any_order() {
     }
 }
 
-/// Such an archive may hold layers compressed, though its manifest, which is made up, says the
-/// digests of their tars.
+/// docker's archives may contain compressed layers. The manifest that the program creates for them
+/// names the digests of the tars.
 #[test]
-fn layers_of_an_archive_of_docker_with_the_largest_window() {
+fn docker_archive_layers_with_the_largest_window() {
     let layout = TestLayout::new();
     let tars: Vec<_> = (0..5).map(|index| tar(&index.to_string(), 2 << 20)).collect();
     let layers: Vec<_> = tars.iter().map(|tar| layout.blob(LAYER, tar.as_bytes())).collect();
@@ -152,12 +154,12 @@ fn layers_of_an_archive_of_docker_with_the_largest_window() {
 }
 
 #[test]
-fn a_window_beyond_the_limit_is_not_called_damage() {
+fn window_above_the_limit_is_not_reported_as_damage() {
     let layout = TestLayout::new();
     let tars = [tar("one", 1000)];
     let image = image(&layout, &tars, |_, tar| frame(tar, 20 << 3));
     for threads in THREADS {
-        let stderr = failure(
+        let stderr = build_error(
             &Builds::new(),
             &layout.reference(&format!("@{}", digest(&image))),
             threads,

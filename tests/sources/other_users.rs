@@ -1,6 +1,7 @@
-//! Other users of the machine, who made or can change the state directory or the credentials, or a
-//! part of them: what is there is refused, by owner and mode, and nothing of anybody's is changed
-//! through it.
+//! Files of other users of the host: a state directory, credentials or locks that another user
+//! owns, can change, or has replaced by something else.
+//!
+//! They are refused with their owner and mode, and no file is changed through them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -19,18 +20,19 @@ use support::layout::{TestLayout, digest};
 use support::server::{Reply, Server};
 use support::wait::eventually;
 
-/// Another user.
-const NEIGHBOUR: u32 = 65534;
+/// ID of another user.
+const OTHER_USER: u32 = 65534;
 
 /// `someone:pass` in base64.
 const PAIR: &str = "c29tZW9uZTpwYXNz";
 
-/// A state directory, a file that nobody may change, and a registry with an image of one layer.
+/// A state directory, a file that must not change, and a registry with an image of one layer.
 struct Host {
     root: TempDir,
     _layout: TestLayout,
     server: Server,
     reference: String,
+    /// Digest of the layer, in hexadecimal.
     layer: String,
 }
 
@@ -57,7 +59,8 @@ impl Host {
         host
     }
 
-    /// Errors have no symlinks in it, and macOS has one before its temporary files.
+    /// Returns a path as error messages have it: without symlinks. The temporary directory of macOS
+    /// is behind one.
     fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(&self.root).unwrap().join(name)
     }
@@ -84,7 +87,7 @@ impl Host {
         build
     }
 
-    /// A build of what comes through a pipe, which is kept in a file without a name.
+    /// Returns a build of a tar on standard input, which is spooled to an unnamed file.
     fn build_from_pipe(&self) -> Command {
         fs::write(self.path("root.tar"), tar("one", 1000)).unwrap();
         let mut build = rootfs_build("tar:-", &self.path("out"), &self.state(""));
@@ -94,7 +97,7 @@ impl Host {
         build
     }
 
-    /// A build that uses a directory of the state directory.
+    /// Returns a build that uses this directory of the state directory.
     fn build_with(&self, name: &str) -> Command {
         if name == "tmp" {
             self.build_from_pipe()
@@ -124,17 +127,17 @@ fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap()
 }
 
-/// Runs a command, which has to end by itself.
+/// Runs a command, and panics if it hangs.
 fn run(command: &mut Command) -> Output {
     let mut child = spawn(command);
     if !eventually(|| child.try_wait().unwrap().is_some()) {
         child.kill().unwrap();
-        panic!("it hangs: {command:?}");
+        panic!("the command hangs: {command:?}");
     }
     child.wait_with_output().unwrap()
 }
 
-/// Runs a command that has to fail, and returns what it says.
+/// Runs a command that has to fail, and returns its standard error.
 fn refusal(command: &mut Command) -> String {
     let output = run(command);
     let stderr = stderr(&output);
@@ -160,20 +163,21 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
-/// Gives a file, directory or symlink to another user, and returns whether this user can, who may
-/// be that user.
+/// Changes the owner of a file, directory or symlink to another user. Returns whether that
+/// succeeded: only root can.
 fn give_away(path: &Path) -> bool {
-    rustix::process::geteuid().is_root() && lchown(path, Some(NEIGHBOUR), None).is_ok()
+    rustix::process::geteuid().is_root() && lchown(path, Some(OTHER_USER), None).is_ok()
 }
 
-const TRAPS: [&str; 5] = ["symlink", "FIFO", "socket", "device", "directory"];
+/// Types of files that a regular file is replaced with.
+const SPECIAL_FILES: [&str; 5] = ["symlink", "FIFO", "socket", "device", "directory"];
 
-/// Puts something other than a file at a path, and returns whether this user can.
-fn plant(trap: &str, path: &Path, victim: &Path) -> bool {
-    match trap {
+/// Creates a special file at a path. Returns whether that succeeded: only root can create devices.
+fn create_special(kind: &str, path: &Path, victim: &Path) -> bool {
+    match kind {
         "symlink" => symlink(victim, path).unwrap(),
         "directory" => fs::create_dir(path).unwrap(),
-        // The path may be too long for one.
+        // A socket's path has a maximum length, which this one may exceed.
         "socket" => {
             let short = victim.with_file_name("s");
             drop(UnixListener::bind(&short).unwrap());
@@ -182,7 +186,7 @@ fn plant(trap: &str, path: &Path, victim: &Path) -> bool {
         "FIFO" => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
         _ => {
             let mut mknod = Command::new("mknod");
-            // Zeros without end.
+            // /dev/zero, which has no end.
             mknod.arg(path).args(["c", "1", "5"]).stderr(Stdio::null());
             return mknod.status().is_ok_and(|status| status.success());
         }
@@ -191,22 +195,22 @@ fn plant(trap: &str, path: &Path, victim: &Path) -> bool {
 }
 
 #[test]
-fn a_state_directory_that_others_can_change_is_refused_with_its_owner_and_mode() {
+fn state_directory_that_others_can_change_is_refused_with_its_owner_and_mode() {
     for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
         for mode in [0o770, 0o702, 0o1777] {
             let host = Host::new();
             let path = host.state(name);
             set_mode(&path, mode);
-            let said = refusal(&mut host.build_with(name));
+            let stderr = refusal(&mut host.build_with(name));
             let owner = fs::metadata(&path).unwrap().uid();
             let reason = format!("can be changed by other users (mode {mode:04o}, of user {owner})");
-            assert!(said.contains(&reason), "{said}");
-            assert!(said.contains(&format!("{}", path.display())), "{said}");
-            assert!(said.contains("--state-dir"), "{said}");
+            assert!(stderr.contains(&reason), "{stderr}");
+            assert!(stderr.contains(&format!("{}", path.display())), "{stderr}");
+            assert!(stderr.contains("--state-dir"), "{stderr}");
             assert_eq!(
-                said.contains(&format!("chmod go-w {}", path.display())),
+                stderr.contains(&format!("chmod go-w {}", path.display())),
                 mode != 0o1777,
-                "{said}"
+                "{stderr}"
             );
             assert!(!host.path("out").exists());
             set_mode(&path, 0o755);
@@ -216,20 +220,20 @@ fn a_state_directory_that_others_can_change_is_refused_with_its_owner_and_mode()
 }
 
 #[test]
-fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
+fn state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
     for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
         let host = Host::new();
         let path = host.state(name);
         if !give_away(&path) {
             return;
         }
-        let said = refusal(&mut host.build_with(name));
+        let stderr = refusal(&mut host.build_with(name));
         assert!(
-            said.contains("belongs to user 65534 (mode 0700), not to user 0 who runs this"),
-            "{said}"
+            stderr.contains("belongs to user 65534 (mode 0700), not to user 0 who runs this"),
+            "{stderr}"
         );
-        assert!(said.contains(&format!("chown -R 0 {}", path.display())), "{said}");
-        assert!(said.contains("sudo -H"), "{said}");
+        assert!(stderr.contains(&format!("chown -R 0 {}", path.display())), "{stderr}");
+        assert!(stderr.contains("sudo -H"), "{stderr}");
         let failure = run(host.build_with(name).args(["--mode", "ax"]));
         let failure: Value = serde_json::from_slice(&failure.stderr).unwrap();
         assert_eq!(failure["error"]["kind"], "policy_denied", "{failure}");
@@ -237,8 +241,8 @@ fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
             let blob = host.state("blobs/sha256").join(&host.layer);
             fs::write(&blob, "damaged").unwrap();
             for command in ["ls", "prune", "verify"] {
-                let said = refusal(&mut host.cache(&["cache", command]));
-                assert!(said.contains("belongs to user 65534"), "{said}");
+                let stderr = refusal(&mut host.cache(&["cache", command]));
+                assert!(stderr.contains("belongs to user 65534"), "{stderr}");
                 assert!(blob.exists(), "{command}");
             }
         }
@@ -246,7 +250,7 @@ fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
 }
 
 #[test]
-fn a_state_directory_is_refused_before_the_registry_is_asked_or_a_layer_read() {
+fn state_directory_is_refused_before_any_request_or_read() {
     let host = Host::new();
     set_mode(&host.state(""), 0o777);
     let layout = format!("oci:{}", host.path("missing").display());
@@ -256,8 +260,8 @@ fn a_state_directory_is_refused_before_the_registry_is_asked_or_a_layer_read() {
         (&layout, &["--allow-mutable", "--keep-unpacked"]),
     ] {
         let mut build = rootfs_build(reference, &host.path("out"), &host.state(""));
-        let said = refusal(build.args(arguments));
-        assert!(said.contains("can be changed by other users (mode 0777"), "{said}");
+        let stderr = refusal(build.args(arguments));
+        assert!(stderr.contains("can be changed by other users (mode 0777"), "{stderr}");
     }
     assert_eq!(host.server.count(""), 0);
 }
@@ -270,31 +274,31 @@ fn a_state_directory_behind_a_symlink_of_another_user_is_refused() {
     let build = || rootfs_build(&host.reference, &host.path("out"), &link);
     succeed(&mut build());
     if cfg!(target_os = "linux") && give_away(&link) {
-        let said = refusal(&mut build());
+        let stderr = refusal(&mut build());
         assert!(
-            said.contains(&format!("the symlink {} of user 65534", link.display())),
-            "{said}"
+            stderr.contains(&format!("the symlink {} of user 65534", link.display())),
+            "{stderr}"
         );
     }
 }
 
 #[test]
-fn whatever_is_planted_in_the_store_is_neither_followed_nor_waited_for() {
+fn special_files_in_the_store_are_not_followed_and_do_not_block() {
     let host = Host::new();
     let blobs = host.state("blobs/sha256");
     let blob = blobs.join(&host.layer);
     let partial = blobs.join(format!("{}.partial", host.layer));
     let lock = host.state("blobs/locks").join(&host.layer[..3]);
     for place in [&blob, &partial, &lock] {
-        for trap in TRAPS {
+        for kind in SPECIAL_FILES {
             let _ = fs::remove_file(place);
-            if !plant(trap, place, &host.victim()) {
+            if !create_special(kind, place, &host.victim()) {
                 continue;
             }
-            let context = format!("a {trap} at {}", place.display());
-            let said = refusal(&mut host.build());
-            assert!(said.contains(&format!("{}", place.display())), "{context}: {said}");
-            assert!(said.contains(&format!("is a {trap}")), "{context}: {said}");
+            let context = format!("a {kind} at {}", place.display());
+            let stderr = refusal(&mut host.build());
+            assert!(stderr.contains(&format!("{}", place.display())), "{context}: {stderr}");
+            assert!(stderr.contains(&format!("is a {kind}")), "{context}: {stderr}");
             assert!(!host.path("out").exists(), "{context}");
             host.assert_victim_unchanged(&context);
             succeed(&mut host.cache(&["cache", "prune"]));
@@ -305,9 +309,8 @@ fn whatever_is_planted_in_the_store_is_neither_followed_nor_waited_for() {
     succeed(&mut host.build());
 }
 
-/// Only root can own them, and make them in the first place.
 #[test]
-fn files_of_others_in_the_store_are_refused() {
+fn store_files_of_another_user_are_refused() {
     let host = Host::new();
     let blobs = host.state("blobs/sha256");
     let blob = blobs.join(&host.layer);
@@ -321,13 +324,13 @@ fn files_of_others_in_the_store_are_refused() {
             } else if !give_away(place) {
                 continue;
             }
-            let said = refusal(&mut host.build());
+            let stderr = refusal(&mut host.build());
             let reason = if shared {
                 "can be changed by other users (mode 0666"
             } else {
                 "belongs to user 65534"
             };
-            assert!(said.contains(reason), "{said}");
+            assert!(stderr.contains(reason), "{stderr}");
             fs::remove_file(place).unwrap();
         }
     }
@@ -335,30 +338,30 @@ fn files_of_others_in_the_store_are_refused() {
     assert_eq!(host.server.count(&host.layer), 1);
 }
 
-/// Plants everything that there can be in a store besides its blobs. Returns the directory that
-/// cannot be removed.
-fn plant_everything(host: &Host) -> PathBuf {
+/// Adds all kinds of unusable entries to a store. Returns the one that `cache prune` cannot remove:
+/// a directory that is not empty.
+fn create_unusable_entries(host: &Host) -> PathBuf {
     let blobs = host.state("blobs/sha256");
     let name = |letter: char| letter.to_string().repeat(64);
-    for (letter, trap) in ('a'..).zip(TRAPS) {
-        plant(trap, &blobs.join(name(letter)), &host.victim());
-        plant(trap, &blobs.join(name(letter) + ".partial"), &host.victim());
-        plant(
-            trap,
+    for (letter, kind) in ('a'..).zip(SPECIAL_FILES) {
+        create_special(kind, &blobs.join(name(letter)), &host.victim());
+        create_special(kind, &blobs.join(name(letter) + ".partial"), &host.victim());
+        create_special(
+            kind,
             &host.state("blobs/incoming").join(name(letter) + ".x"),
             &host.victim(),
         );
-        plant(
-            trap,
+        create_special(
+            kind,
             &host.state("blobs/locks").join(&name(letter)[..3]),
             &host.victim(),
         );
     }
-    let full = blobs.join(name('f'));
-    fs::create_dir(&full).unwrap();
-    fs::write(full.join("file"), "").unwrap();
+    let full_directory = blobs.join(name('f'));
+    fs::create_dir(&full_directory).unwrap();
+    fs::write(full_directory.join("file"), "").unwrap();
     fs::write(blobs.join("README"), "").unwrap();
-    // Not every file system has names that are not UTF-8.
+    // Other systems may refuse names that are not UTF-8.
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::ffi::OsStrExt;
@@ -370,14 +373,14 @@ fn plant_everything(host: &Host) -> PathBuf {
     let foreign = blobs.join(name('1'));
     fs::write(&foreign, "").unwrap();
     give_away(&foreign);
-    full
+    full_directory
 }
 
 #[test]
-fn one_odd_entry_stops_neither_prune_nor_verify_nor_the_end_of_a_build() {
+fn unremovable_store_entry_does_not_stop_prune_verify_or_build() {
     for command in ["prune", "verify", "build"] {
         let host = Host::new();
-        let full = plant_everything(&host);
+        let full_directory = create_unusable_entries(&host);
         let good = host.state("blobs/sha256").join(&host.layer);
         fs::write(&good, tar("one", 100_000)).unwrap();
         let damaged = host.state("blobs/sha256").join("2".repeat(64));
@@ -385,29 +388,33 @@ fn one_odd_entry_stops_neither_prune_nor_verify_nor_the_end_of_a_build() {
         if command == "build" {
             succeed(host.build().args(["--cache-limit-mib", "0"]));
         } else {
-            let said = refusal(&mut host.cache(&["--text", "cache", command]));
-            assert!(said.contains(&format!("{}", full.display())), "{said}");
-            assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+            let stderr = refusal(&mut host.cache(&["--text", "cache", command]));
+            assert!(stderr.contains(&format!("{}", full_directory.display())), "{stderr}");
+            assert_eq!(stderr.matches("warning: ").count(), 1, "{stderr}");
         }
-        let mut left: Vec<_> = fs::read_dir(host.state("blobs/sha256")).unwrap().collect();
-        left.retain(|entry| {
+        let mut remaining: Vec<_> = fs::read_dir(host.state("blobs/sha256")).unwrap().collect();
+        remaining.retain(|entry| {
             let name = entry.as_ref().unwrap().file_name();
             let name = name.to_str().unwrap_or_default();
             name.len() == 64 || name.ends_with(".partial")
         });
         let is_verify = command == "verify";
         assert_eq!(good.exists(), is_verify, "{command:?}");
-        assert!(full.exists() && !damaged.exists(), "{command:?}");
-        assert_eq!(left.len(), 1 + usize::from(is_verify), "{command:?}: {left:?}");
+        assert!(full_directory.exists() && !damaged.exists(), "{command:?}");
+        assert_eq!(
+            remaining.len(),
+            1 + usize::from(is_verify),
+            "{command:?}: {remaining:?}"
+        );
         assert!(host.state("blobs/sha256/README").exists());
         host.assert_victim_unchanged(&format!("{command:?}"));
     }
 }
 
 #[test]
-fn odd_entries_are_listed_as_problems_and_in_json() {
+fn cache_ls_lists_unusable_entries_as_problems() {
     let host = Host::new();
-    let full = plant_everything(&host);
+    let full_directory = create_unusable_entries(&host);
     let list = succeed(&mut host.cache(&["--text", "cache", "ls"]));
     assert!(
         stderr(&list)
@@ -425,18 +432,18 @@ fn odd_entries_are_listed_as_problems_and_in_json() {
         String::from_utf8_lossy(&list.stdout)
     );
     let problems = json["problems"].as_array().unwrap();
-    let is_told = |path: &Path, what: &str| {
+    let is_listed = |path: &Path, kind: &str| {
         let text = format!(
-            "{}, where downloads are kept: it is a {what}, not a regular file",
+            "{}, where downloads are kept: it is a {kind}, not a regular file",
             path.display()
         );
         problems
             .iter()
             .any(|problem| problem.as_str().unwrap().ends_with(&text))
     };
-    assert!(is_told(&full, "directory"), "{json}");
+    assert!(is_listed(&full_directory, "directory"), "{json}");
     assert!(
-        is_told(&host.state("blobs/sha256").join("b".repeat(64)), "FIFO"),
+        is_listed(&host.state("blobs/sha256").join("b".repeat(64)), "FIFO"),
         "{json}"
     );
     assert_eq!(list.stderr, b"");
@@ -447,16 +454,16 @@ fn odd_entries_are_listed_as_problems_and_in_json() {
     assert_eq!(json["problems"].as_array().unwrap().len(), 1, "{json}");
     let failure: Value = serde_json::from_slice(&pruned.stderr).unwrap();
     let message = failure["error"]["message"].as_str().unwrap();
-    assert!(message.contains(&format!("{}", full.display())), "{failure}");
+    assert!(message.contains(&format!("{}", full_directory.display())), "{failure}");
 
-    fs::remove_file(full.join("file")).unwrap();
+    fs::remove_file(full_directory.join("file")).unwrap();
     succeed(&mut host.cache(&["cache", "prune"]));
     let json: Value = serde_json::from_slice(&succeed(&mut host.cache(&["--json", "cache", "ls"])).stdout).unwrap();
     assert_eq!(json, json!({"blobs": [], "size_bytes": 0, "problems": []}));
 }
 
 #[test]
-fn a_lock_that_another_build_holds_is_waited_for_with_a_word() {
+fn wait_for_the_lock_of_another_build_is_noted() {
     let host = Host::new();
     let path = host.state("blobs/locks").join(&host.layer[..3]);
     let lock = fs::File::create(&path).unwrap();
@@ -474,7 +481,7 @@ fn a_lock_that_another_build_holds_is_waited_for_with_a_word() {
     assert!(child.wait().unwrap().success(), "{line}");
 }
 
-/// A home directory, whose credentials are for a registry that asks for them.
+/// A home directory, and a registry that asks for credentials.
 struct Home {
     root: TempDir,
     server: Server,
@@ -493,7 +500,8 @@ impl Home {
         Self { root, server }
     }
 
-    /// Errors have no symlinks in it, and macOS has one before its temporary files.
+    /// Returns a path as error messages have it: without symlinks. The temporary directory of macOS
+    /// is behind one.
     fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(&self.root).unwrap().join(name)
     }
@@ -508,14 +516,15 @@ impl Home {
         command
     }
 
-    /// Logs out, which asks no registry, with the file that is named.
+    /// Returns a logout with a credentials file. A logout sends no request.
     fn logout(&self, name: &str) -> Command {
         let mut command = self.command(&["registry", "logout", &self.server.address.to_string()]);
         command.env("REGISTRY_AUTH_FILE", self.path(name));
         command
     }
 
-    /// Returns what a build says, which has credentials if it says that there is no such image.
+    /// Runs a build, which fails, and returns its standard error. With valid credentials, the error
+    /// is [`NOT_FOUND`]. `named` is a credentials file for `REGISTRY_AUTH_FILE`.
     fn build(&self, named: Option<&str>) -> String {
         let mut build = rootfs_build(&self.server.reference(""), &self.path("out"), &self.path("state"));
         build.arg("--allow-mutable").env("HOME", self.root.path());
@@ -536,22 +545,23 @@ impl Home {
     }
 }
 
+/// Part of the hint for an image that does not exist.
 const NOT_FOUND: &str = "check the repository";
 
 #[test]
-fn credentials_that_another_user_could_have_planted_are_refused() {
+fn credentials_that_others_could_have_planted_are_refused() {
     let home = Home::new();
     fs::create_dir(home.path(".microagent")).unwrap();
     for (name, is_named) in [("auth.json", true), (".microagent/auth.json", false)] {
         let file = home.path(name);
         let named = is_named.then_some(name);
-        for trap in TRAPS.into_iter().filter(|trap| *trap != "symlink") {
-            if plant(trap, &file, &home.path("victim")) {
-                let said = home.build(named);
+        for kind in SPECIAL_FILES.into_iter().filter(|kind| *kind != "symlink") {
+            if create_special(kind, &file, &home.path("victim")) {
+                let stderr = home.build(named);
                 let reason = format!("refused to use {} for credentials", file.display());
                 assert!(
-                    said.contains(&reason) && said.contains(&format!("is a {trap}")),
-                    "{said}"
+                    stderr.contains(&reason) && stderr.contains(&format!("is a {kind}")),
+                    "{stderr}"
                 );
                 let _ = fs::remove_file(&file);
                 let _ = fs::remove_dir(&file);
@@ -559,43 +569,47 @@ fn credentials_that_another_user_could_have_planted_are_refused() {
         }
         fs::write(&file, home.credentials()).unwrap();
         assert!(home.build(named).contains(NOT_FOUND));
-        // One that is named may be anybody's.
+        // A file that the user names may belong to anyone.
         set_mode(&file, 0o666);
-        let said = home.build(named);
-        assert_eq!(said.contains(NOT_FOUND), is_named, "{said}");
+        let stderr = home.build(named);
+        assert_eq!(stderr.contains(NOT_FOUND), is_named, "{stderr}");
         assert_eq!(
-            said.contains("can be changed by other users (mode 0666"),
+            stderr.contains("can be changed by other users (mode 0666"),
             !is_named,
-            "{said}"
+            "{stderr}"
         );
         set_mode(&file, 0o644);
         if give_away(&file) {
-            let said = home.build(named);
-            assert_eq!(said.contains(NOT_FOUND), is_named, "{said}");
-            assert_eq!(said.contains("belongs to user 65534 (mode 0644)"), !is_named, "{said}");
-            assert_eq!(said.contains("sudo -H"), !is_named, "{said}");
+            let stderr = home.build(named);
+            assert_eq!(stderr.contains(NOT_FOUND), is_named, "{stderr}");
+            assert_eq!(
+                stderr.contains("belongs to user 65534 (mode 0644)"),
+                !is_named,
+                "{stderr}"
+            );
+            assert_eq!(stderr.contains("sudo -H"), !is_named, "{stderr}");
         }
         fs::remove_file(&file).unwrap();
-        // Only links of this user and root are followed.
+        // Only symlinks of this user and of root are followed.
         let elsewhere = home.path("elsewhere");
         fs::write(&elsewhere, home.credentials()).unwrap();
         symlink(&elsewhere, &file).unwrap();
         assert!(home.build(named).contains(NOT_FOUND));
         if cfg!(target_os = "linux") && give_away(&file) {
-            let said = home.build(named);
+            let stderr = home.build(named);
             assert!(
-                said.contains(&format!("the symlink {} of user 65534", file.display())),
-                "{said}"
+                stderr.contains(&format!("the symlink {} of user 65534", file.display())),
+                "{stderr}"
             );
         }
         fs::remove_file(&file).unwrap();
     }
 }
 
-/// As Kubernetes mounts a secret: a directory that all can write to, with links to the file's
-/// version.
+/// Kubernetes mounts a secret as a directory that every user can write to, with symlinks to the
+/// current version of the file.
 #[test]
-fn a_mounted_secret_is_read() {
+fn kubernetes_secret_mount_is_read() {
     let home = Home::new();
     let mount = home.path("mount");
     fs::create_dir_all(mount.join("..2024_01_01")).unwrap();
@@ -603,43 +617,43 @@ fn a_mounted_secret_is_read() {
     symlink("..2024_01_01", mount.join("..data")).unwrap();
     symlink("..data/auth.json", mount.join("auth.json")).unwrap();
     set_mode(&mount, 0o1777);
-    let said = home.build(Some("mount/auth.json"));
-    assert!(said.contains(NOT_FOUND), "{said}");
+    let stderr = home.build(Some("mount/auth.json"));
+    assert!(stderr.contains(NOT_FOUND), "{stderr}");
 }
 
 #[test]
-fn a_credentials_file_without_end_is_refused() {
+fn oversized_credentials_file_is_refused() {
     let home = Home::new();
     fs::write(home.path("auth.json"), " ".repeat((1 << 20) + 1)).unwrap();
-    let said = home.build(Some("auth.json"));
-    assert!(said.contains("has more than 1048576 bytes"), "{said}");
-    let said = refusal(&mut home.logout("auth.json"));
-    assert!(said.contains("has more than 1048576 bytes"), "{said}");
+    let stderr = home.build(Some("auth.json"));
+    assert!(stderr.contains("has more than 1048576 bytes"), "{stderr}");
+    let stderr = refusal(&mut home.logout("auth.json"));
+    assert!(stderr.contains("has more than 1048576 bytes"), "{stderr}");
 }
 
 #[test]
-fn what_is_planted_for_credentials_or_their_lock_is_not_changed() {
+fn special_files_in_place_of_credentials_or_their_lock_are_not_changed() {
     let home = Home::new();
     for name in ["auth.json", "auth.json.lock"] {
-        for trap in TRAPS {
+        for kind in SPECIAL_FILES {
             let place = home.path(name);
             if name != "auth.json" {
                 fs::write(home.path("auth.json"), home.credentials()).unwrap();
             }
             let _ = fs::remove_file(&place);
-            if !plant(trap, &place, &home.path("victim")) {
+            if !create_special(kind, &place, &home.path("victim")) {
                 continue;
             }
-            let context = format!("a {trap} at {name}");
-            // A link of one's own is followed to the file, and not to the lock.
-            if trap == "symlink" && name == "auth.json" && !give_away(&place) {
+            let context = format!("a {kind} at {name}");
+            // A symlink of this user is followed to the credentials file, but not to the lock.
+            if kind == "symlink" && name == "auth.json" && !give_away(&place) {
                 fs::remove_file(&place).unwrap();
                 continue;
             }
-            let said = refusal(&mut home.logout("auth.json"));
+            let stderr = refusal(&mut home.logout("auth.json"));
             assert!(
-                said.contains("refused to use ") && said.contains(name),
-                "{context}: {said}"
+                stderr.contains("refused to use ") && stderr.contains(name),
+                "{context}: {stderr}"
             );
             home.assert_victim_unchanged(&context);
             assert!(fs::symlink_metadata(&place).is_ok(), "{context}");
@@ -652,7 +666,7 @@ fn what_is_planted_for_credentials_or_their_lock_is_not_changed() {
 #[test]
 fn credentials_of_another_user_are_not_changed() {
     let home = Home::new();
-    // As /tmp.
+    // The mode of /tmp.
     set_mode(home.root.path(), 0o1777);
     for name in ["auth.json", "auth.json.lock"] {
         fs::write(home.path("auth.json"), home.credentials()).unwrap();
@@ -668,8 +682,8 @@ fn credentials_of_another_user_are_not_changed() {
             } else {
                 continue;
             };
-            let said = refusal(&mut home.logout("auth.json"));
-            assert!(said.contains(reason) && said.contains(name), "{said}");
+            let stderr = refusal(&mut home.logout("auth.json"));
+            assert!(stderr.contains(reason) && stderr.contains(name), "{stderr}");
             assert_eq!(fs::read_to_string(home.path("auth.json")).unwrap(), home.credentials());
         }
         fs::remove_file(home.path("auth.json.lock")).unwrap();
@@ -681,9 +695,9 @@ fn credentials_of_another_user_are_not_changed() {
     assert_eq!(mode(&home.path("auth.json.lock")), 0o600);
 }
 
-/// Waiting is for people: they hear why, and can stop it.
+/// The note names the lock, and Ctrl-C ends the wait.
 #[test]
-fn a_login_waits_for_another_with_a_word_and_hears_an_interruption() {
+fn login_notes_that_it_waits_for_a_lock_and_can_be_interrupted() {
     let home = Home::new();
     let server = Server::start(|_, _| Reply::status(200));
     let path = home.path("auth.json.lock");
@@ -705,45 +719,45 @@ fn a_login_waits_for_another_with_a_word_and_hears_an_interruption() {
         .args(["-c", &format!("kill -INT {}", child.id())])
         .status();
     assert!(kill.unwrap().success());
-    assert!(eventually(|| child.try_wait().unwrap().is_some()), "it hangs");
+    assert!(eventually(|| child.try_wait().unwrap().is_some()), "the login hangs");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!home.path("auth.json").exists());
 }
 
-/// A file of a layout or a `dir:` that another user owns.
+/// Another user may own a file of a layout or of a `dir:`.
 #[test]
 fn a_fifo_or_device_in_a_layout_is_refused() {
     let host = Host::new();
-    for trap in ["FIFO", "device", "socket"] {
+    for kind in ["FIFO", "device", "socket"] {
         let layout = TestLayout::new();
         let image = image(&layout, &["one"]);
-        let directory = host.path(&format!("dir-{trap}"));
+        let directory = host.path(&format!("dir-{kind}"));
         fs::create_dir(&directory).unwrap();
         for name in ["oci-layout", "index.json", &format!("blobs/sha256/{}", host.layer)] {
             let file = layout.path().join(name);
-            let kept = fs::read(&file).unwrap();
+            let original = fs::read(&file).unwrap();
             fs::remove_file(&file).unwrap();
-            if plant(trap, &file, &host.victim()) {
+            if create_special(kind, &file, &host.victim()) {
                 let reference = if name.starts_with("blobs") {
                     layout.reference(&format!("@{}", digest(&image)))
                 } else {
                     layout.reference(":latest")
                 };
                 let mut build = rootfs_build(&reference, &host.path("out"), &host.state(""));
-                let said = refusal(build.arg("--allow-mutable"));
+                let stderr = refusal(build.arg("--allow-mutable"));
                 assert!(
-                    said.contains(&format!("{} is not a regular file", file.display())),
-                    "{said}"
+                    stderr.contains(&format!("{} is not a regular file", file.display())),
+                    "{stderr}"
                 );
                 fs::remove_file(&file).unwrap();
             }
-            fs::write(&file, kept).unwrap();
+            fs::write(&file, original).unwrap();
         }
-        if plant(trap, &directory.join("manifest.json"), &host.victim()) {
+        if create_special(kind, &directory.join("manifest.json"), &host.victim()) {
             let reference = format!("dir:{}", directory.display());
             let mut build = rootfs_build(&reference, &host.path("out"), &host.state(""));
-            let said = refusal(build.arg("--allow-mutable"));
-            assert!(said.contains("manifest.json is not a regular file"), "{said}");
+            let stderr = refusal(build.arg("--allow-mutable"));
+            assert!(stderr.contains("manifest.json is not a regular file"), "{stderr}");
         }
     }
     assert!(!host.path("out").exists());
