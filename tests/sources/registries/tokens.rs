@@ -237,7 +237,7 @@ fn words_of_those_who_refuse() {
             Reply::json(401, &json!({"details": "wrong password?"}))
         })
         .with_password(),
-        tokens("words with the password in them", Refused("are for: …"), |_, _| {
+        tokens("words with the password in them", Refused("auth.json: …"), |_, _| {
             Reply::json(401, &json!({"details": "secret-f00d is wrong"}))
         })
         .with_password(),
