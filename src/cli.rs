@@ -94,7 +94,7 @@ fn with_usage(failure: CommandError) -> CommandError {
     let build = command
         .find_subcommand_mut("rootfs")
         .and_then(|rootfs| rootfs.find_subcommand_mut("build"));
-    CommandError::Usage(error.format(build.expect("`rootfs build` exists")))
+    CommandError::Usage(error.format(build.expect("the build command exists")))
 }
 
 fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), CommandError> {
