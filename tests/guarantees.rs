@@ -76,8 +76,8 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/resources.rs::a_window_that_memory_has_no_room_for_is_an_error",
             ],
             &[
-                "oci/src/registry.rs::a_document_that_drips_times_out",
-                "oci/src/registry/download.rs::a_blob_that_drips_is_given_up",
+                "oci/src/registry.rs::slow_document_times_out",
+                "oci/src/registry/download.rs::slow_blob_times_out",
                 "tests/sources/redirects.rs::redirects_that_lead_nowhere_are_not_followed",
             ],
             &[
@@ -98,7 +98,7 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/sources/secrets.rs::user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown",
             ],
             &[
-                "oci/src/auth/file.rs::only_the_owner_can_read_the_file",
+                "oci/src/auth/file/tests.rs::only_the_owner_can_read_the_file",
                 "tests/sources/private.rs::nobody_else_enters_the_state_directory",
             ],
             &["tests/durability.rs::a_login_is_on_the_disk_before_it_has_its_name"],
