@@ -81,7 +81,7 @@ fn entries_that_cannot_be_applied_are_named_with_a_reason_and_a_remedy() {
                 ..Entry::new(b'3', "dev/x")
             }],
             "unsupported",
-            "entry 1 \"dev/x\", at byte 0 of the tar: device 5000:1",
+            "entry 1 \"dev/x\", at byte 0 of the tar: invalid device 5000:1",
             "change or omit the entry",
         ),
         (
