@@ -40,7 +40,7 @@ fn a_built_image_is_clean() {
 fn each_problem_is_a_line_and_the_command_fails() {
     let context = built();
     let mut file = File::options().write(true).open(context.output()).unwrap();
-    // One more free block in the superblock.
+    // Changes the number of free blocks in the superblock.
     file.seek(SeekFrom::Start(1024 + 0xC)).unwrap();
     file.write_all(&[0xFF]).unwrap();
     let output = verify(&context, &["--text"]);
