@@ -8,8 +8,8 @@
 //! # How to add a row
 //!
 //! 1. An option that changes bytes: a row in [`VARIANTS`], which is built from the stack
-//!    `everything`. A kind of layer content: a stack in `stacks`, or entries in a stack, which change
-//!    its digests and those of `everything` if that includes the stack.
+//!    `everything`. A kind of layer content: a stack in `stacks`, or entries in a stack. Entries
+//!    change its digests, and those of `everything` if that includes the stack.
 //! 2. Other combinations of stacks and options are listed in [`cases`].
 //! 3. `just golden` writes the table again. In its diff, look for lines that changed although their
 //!    case did not: each of them is a change to the bytes of images, and needs a line under "Image
