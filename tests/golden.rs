@@ -1,5 +1,4 @@
-//! Tests that whole disk images have the SHA-256 in a table, on any system and however they are
-//! with_build.
+//! Tests that disk images have the SHA-256 in a table, on any system and however they are built.
 //!
 //! A case is an image and options. Its digest in `tests/golden/digests` holds for every way to
 //! build it: from a layout or a registry, by any user, in any directory, time zone, locale and

@@ -253,10 +253,10 @@ fn an_encrypted_layer_is_unsupported() {
 #[test]
 fn an_image_that_does_not_fit_names_the_size_it_needs() {
     let context = Context::new();
-    let content: Vec<u8> = (0..8 << 20)
+    let data: Vec<u8> = (0..8 << 20)
         .map(|byte: u32| byte.to_le_bytes()[byte as usize % 3] | 1)
         .collect();
-    let layer = context.layout.gzip_layer(&tar(&[("data", &content)]));
+    let layer = context.layout.gzip_layer(&tar(&[("data", &data)]));
     let image = context.layout.pinned(&context.layout.image(&[layer]));
     let output = context
         .build(&image)

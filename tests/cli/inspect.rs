@@ -145,7 +145,7 @@ fn a_size_beyond_64_bits_is_an_error() {
     let output = inspect(&context, &["--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("more blocks than there can be"),
+        stderr(&output).contains("the block count is too large"),
         "{}",
         stderr(&output)
     );
@@ -253,8 +253,8 @@ fn each_failure_of_a_copy_has_a_hint() {
     // An error of the image is reported as one of the image, and not of the copy.
     let image = fs::File::options().write(true).open(context.output()).unwrap();
     let bytes = fs::read(context.output()).unwrap();
-    let content = bytes.windows(9).position(|bytes| bytes == b"all of it").unwrap();
-    image.set_len(content as u64 + 4096).unwrap();
+    let offset = bytes.windows(9).position(|bytes| bytes == b"all of it").unwrap();
+    image.set_len(offset as u64 + 4096).unwrap();
     for arguments in [&["cat", "/long"][..], &["cp", "/long", file.to_str().unwrap()]] {
         let output = inspect(&context, arguments).args(["--mode", "ax"]).output().unwrap();
         let error = failure(&output);

@@ -10,8 +10,8 @@ use support::tar::{Entry, archive};
 fn each_limit_names_the_layer_the_entry_and_the_flag_that_raises_it() {
     let context = Context::new();
     let lower = context.layout.gzip_layer(&tar(&[("etc/hostname", b"lower\n")]));
-    let content = vec![0; 3 << 20];
-    let upper = tar(&[("etc/motd", b"welcome\n"), ("zeros", &content)]);
+    let zeros = vec![0; 3 << 20];
+    let upper = tar(&[("etc/motd", b"welcome\n"), ("zeros", &zeros)]);
     let upper = context.layout.layer(&gzip(&upper), digest(&upper));
     let reference = context.layout.pinned(&context.layout.image(&[lower, upper]));
     let run = |arguments: &[&str]| {

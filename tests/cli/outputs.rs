@@ -208,10 +208,10 @@ fn too_few_descriptors_leave_nothing() {
 #[test]
 fn a_full_disk_leaves_nothing() {
     let context = Context::new();
-    let content: Vec<u8> = (0..4_u32 << 20)
+    let data: Vec<u8> = (0..4_u32 << 20)
         .map(|byte| byte.to_le_bytes()[byte as usize % 3] | 1)
         .collect();
-    let layer = context.layout.gzip_layer(&tar(&[("data", &content)]));
+    let layer = context.layout.gzip_layer(&tar(&[("data", &data)]));
     let image = context.layout.pinned(&context.layout.image(&[layer]));
     let mut build = context.build(&image);
     build.args(["--mode", "ax"]);

@@ -94,8 +94,8 @@ impl Containerd {
         let chain = chain_id(diff_ids);
         let view = format!("view of {chain}");
         let view = succeed(&mut self.ctr(&["snapshots", &snapshotter, "view", "--target=target", &view, &chain]));
-        // The output is `mount -t bind <directory> target -o ro,rbind` for one directory, or `mount
-        // -t overlay overlay target -o index=off,lowerdir=<directory>:<directory>`.
+        // The output is `mount -t bind <directory> target -o ro,rbind` for one directory, or
+        // `mount -t overlay overlay target -o index=off,lowerdir=<directory>:<directory>`.
         let view = String::from_utf8(view.stdout).unwrap();
         let words: Vec<&str> = view.split_whitespace().collect();
         if words[2] == "bind" {
