@@ -1,7 +1,9 @@
-//! Whole machines: images that boot, run what a container would have run, and leave a clean disk.
+//! Tests that images boot in a machine, run their command as a container would, and leave a clean
+//! disk.
 //!
-//! Needs e2fsck, what `just machines` fetches into `$BOOT_CACHE`, by default `target/boot`, and the image of systemd that
-//! `tests/rig/make-images.sh` makes. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
+//! Needs e2fsck, the kernels and QEMU that `just machines` downloads into `$BOOT_CACHE`, by default
+//! `target/boot`, and the image of systemd that `tests/rig/make-images.sh` makes. A missing tool
+//! skips a test, and fails it where `REQUIRE_ORACLES=1`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod end;

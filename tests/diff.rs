@@ -1,4 +1,5 @@
-//! What a comparison of two disk images finds: each kind of difference, by a pair of images that differ in nothing else.
+//! Tests of `microagent::diff`: each kind of difference, by a pair of disk images that differ in
+//! nothing else.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod sample;
@@ -17,7 +18,7 @@ use oci::{Algorithm, Digest};
 use sample::{Change, Sample, changed, options, permissions, sample};
 use tempfile::NamedTempFile;
 
-/// All differences of two images; none if they have the same bytes.
+/// Returns all differences of two images, which are none only if they have the same bytes.
 fn differences(a: &NamedTempFile, b: &NamedTempFile) -> Vec<Difference> {
     let mut found = Vec::new();
     let same = diff(
@@ -34,7 +35,7 @@ fn differences(a: &NamedTempFile, b: &NamedTempFile) -> Vec<Difference> {
     found
 }
 
-/// Differences of the tree, in a line each.
+/// Formats the differences of the tree, one a line.
 fn tree_lines(differences: &[Difference]) -> Vec<String> {
     let in_tree = differences
         .iter()
@@ -54,13 +55,14 @@ fn tree_lines(differences: &[Difference]) -> Vec<String> {
     in_tree.map(line).collect()
 }
 
+/// Returns the fields of the differences in a section.
 fn fields(differences: &[Difference], section: DiffSection) -> Vec<&str> {
     let in_section = differences.iter().filter(|difference| difference.section == section);
     in_section.map(|difference| &*difference.field).collect()
 }
 
 #[test]
-fn each_change_of_the_tree_is_found_and_nothing_else() {
+fn each_change_of_the_tree_is_the_only_difference() {
     let table: &[(Change, &[&str])] = &[
         (
             |sample| sample.metadata("etc").mode = 0o700,
@@ -134,7 +136,7 @@ fn each_change_of_the_tree_is_found_and_nothing_else() {
 }
 
 #[test]
-fn hard_links_that_are_files_of_their_own_are_found() {
+fn separate_files_differ_from_hard_links() {
     let linked = changed(|sample| {
         sample.file("one", b"same");
         sample.link("two", "one");
@@ -163,7 +165,7 @@ fn hard_links_that_are_files_of_their_own_are_found() {
     );
 }
 
-/// The difference in the content of a file.
+/// Returns the difference in the content of a file.
 fn content(a: Change, b: Change) -> Difference {
     let found = differences(&changed(a), &changed(b));
     let mut contents = found.into_iter().filter(|difference| difference.field == "content");
@@ -171,7 +173,7 @@ fn content(a: Change, b: Change) -> Difference {
 }
 
 #[test]
-fn texts_are_shown_as_diff_shows_them() {
+fn the_excerpt_of_a_text_is_a_unified_diff() {
     let found = content(
         |_| {},
         |sample| {
@@ -189,7 +191,7 @@ fn texts_are_shown_as_diff_shows_them() {
 }
 
 #[test]
-fn bytes_are_shown_where_they_begin_to_differ() {
+fn the_excerpt_of_a_binary_file_begins_at_the_first_difference() {
     let found = content(
         |_| {},
         |sample| {
@@ -209,7 +211,7 @@ fn bytes_are_shown_where_they_begin_to_differ() {
     );
 }
 
-/// A sparse file with a byte here and there.
+/// Adds a sparse file with a single byte at an offset.
 fn put_sparse(sample: &mut Sample, len: u64, at: u64) {
     let formatter = sample.formatter.as_mut().unwrap();
     let range = at..at + 1;
@@ -218,7 +220,7 @@ fn put_sparse(sample: &mut Sample, len: u64, at: u64) {
 }
 
 #[test]
-fn holes_are_compared_as_the_zeros_that_they_are() {
+fn holes_equal_zeros() {
     let found = content(
         |sample| put_sparse(sample, 1 << 40, 1 << 39),
         |sample| put_sparse(sample, 1 << 40, (1 << 38) + 5),
@@ -237,15 +239,15 @@ fn holes_are_compared_as_the_zeros_that_they_are() {
         sample.file("sparse", &bytes);
     });
     let found = differences(&with_hole, &without);
-    assert_eq!(tree_lines(&found), [] as [&str; 0], "the files hold the same");
+    assert_eq!(tree_lines(&found), [] as [&str; 0], "the contents are equal");
     assert!(fields(&found, DiffSection::Layout).contains(&"extents"));
 }
 
-/// A change to the options.
+/// Changes the options.
 type OptionChange = fn(&mut Options);
 
 #[test]
-fn options_are_fields_of_the_superblock() {
+fn changed_options_are_differences_of_the_superblock() {
     let before = changed(|_| {});
     let table: &[(OptionChange, &[&str])] = &[
         (
@@ -279,7 +281,7 @@ fn options_are_fields_of_the_superblock() {
 }
 
 #[test]
-fn the_same_tree_in_other_places_differs_in_its_layout_alone() {
+fn moved_files_differ_in_the_layout_only() {
     let [one, other] = [["x", "y"], ["y", "x"]].map(|order| {
         let mut sample = sample(options());
         for name in order {
@@ -308,7 +310,7 @@ fn the_same_tree_in_other_places_differs_in_its_layout_alone() {
     assert_eq!(paths, ["/x", "/y"]);
 }
 
-/// The sample with other bytes at a position.
+/// Returns a file with these bytes, and `patch` at a position.
 fn patched(bytes: &[u8], position: usize, patch: &[u8]) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     let mut bytes = bytes.to_vec();
@@ -320,16 +322,16 @@ fn patched(bytes: &[u8], position: usize, patch: &[u8]) -> NamedTempFile {
 }
 
 #[test]
-fn bytes_that_belong_to_no_file_are_named_by_what_they_belong_to() {
+fn bytes_outside_of_files_are_named_by_their_region() {
     let before = changed(|_| {});
     let bytes = fs::read(before.path()).unwrap();
     let end_of_text = bytes.windows(8).position(|window| window == b"machine\n").unwrap() + 8;
-    let copy = (1 + 8192) << 10;
+    let backup = (1 + 8192) << 10;
     for (position, patch, expected) in [
         (0, &b"boot"[..], vec!["boot area"]),
         (15 << 20, b"hidden", vec!["free blocks"]),
         (end_of_text, b"hidden", vec!["blocks of files"]),
-        (copy + 0x78, b"label", vec!["copies of the superblock"]),
+        (backup + 0x78, b"label", vec!["copies of the superblock"]),
         (16 << 20, b"behind", vec!["file size", "behind the file system"]),
     ] {
         let after = patched(&bytes, position, patch);
@@ -343,7 +345,7 @@ fn bytes_that_belong_to_no_file_are_named_by_what_they_belong_to() {
 }
 
 #[test]
-fn an_image_is_the_same_as_itself_and_as_a_copy_without_holes() {
+fn an_image_equals_itself_and_a_copy_without_holes() {
     let image = changed(|sample| put_sparse(sample, 1 << 40, 77));
     assert_eq!(differences(&image, &image), []);
     let copy = NamedTempFile::new().unwrap();
@@ -352,7 +354,7 @@ fn an_image_is_the_same_as_itself_and_as_a_copy_without_holes() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error() {
+fn unreadable_images_and_failed_reports_are_errors() {
     let image = changed(|_| {});
     let compare = |path: &std::path::Path| {
         diff(image.path(), path, DiffOptions::default(), &Cancel::new(), &mut |_| {
@@ -394,8 +396,8 @@ fn what_cannot_be_read_is_an_error() {
     assert!(matches!(refused.unwrap_err(), DiffError::Report(_)));
 }
 
-/// A directory with an index, extents in nodes, attributes in a block.
-fn put_much(sample: &mut Sample) {
+/// Adds a directory with an index, a file with extents in nodes, and attributes in a block.
+fn put_large_metadata(sample: &mut Sample) {
     for number in 0..40 {
         sample.file(&format!("{number:n>200}"), b"x");
     }
@@ -407,7 +409,8 @@ fn put_much(sample: &mut Sample) {
     sample.put("fragmented", metadata, Kind::File(data));
 }
 
-/// An image without checksums, so that damage reaches what looks at it.
+/// Returns an image without checksums, so that damage is not reported as a wrong checksum, and its
+/// bytes.
 fn without_checksums(change: Change) -> (NamedTempFile, Vec<u8>) {
     // `s_feature_ro_compat`, whose bit 10 is `metadata_csum`.
     const FEATURES: usize = 1024 + 0x64;
@@ -419,18 +422,18 @@ fn without_checksums(change: Change) -> (NamedTempFile, Vec<u8>) {
     (image, bytes)
 }
 
-/// Where some bytes are.
+/// Returns the offset of a part in bytes.
 fn find(bytes: &[u8], part: &[u8]) -> usize {
     bytes.windows(part.len()).position(|window| window == part).unwrap()
 }
 
-/// The error that an image gives that was damaged on purpose.
+/// Returns the error of a comparison with an image that was damaged on purpose.
 fn refused(make: Change, damage: fn(&mut [u8])) -> DiffReason {
     let (image, mut bytes) = without_checksums(make);
     damage(&mut bytes);
     fs::write(image.path(), bytes).unwrap();
     let (other, _) = without_checksums(|sample| {
-        make_hostile(sample);
+        put_hostile_targets(sample);
         sample.metadata("etc").mode = 0o700;
     });
     match diff(
@@ -448,8 +451,9 @@ fn refused(make: Change, damage: fn(&mut [u8])) -> DiffReason {
     }
 }
 
-/// A large file and a small one, which their times tell apart, and a directory in a directory.
-fn make_hostile(sample: &mut Sample) {
+/// Adds a large file and a small one, whose times identify their inodes, and a directory in a
+/// directory.
+fn put_hostile_targets(sample: &mut Sample) {
     sample.file("large", &vec![1; 9 << 20]);
     sample.metadata("large").modified = Timestamp::saturating(0x1122_3344, 0);
     sample.file("small", b"x");
@@ -458,21 +462,22 @@ fn make_hostile(sample: &mut Sample) {
 }
 
 #[test]
-fn images_that_make_much_of_little_are_refused() {
-    // The entry of a name holds the number of an inode, the lengths of the entry and the name, and the kind.
-    let second = refused(make_hostile, |bytes| {
+fn images_with_shared_directories_inodes_or_blocks_are_refused() {
+    // A directory entry has the inode number, the lengths of the entry and of the name, and the
+    // file type.
+    let second = refused(put_hostile_targets, |bytes| {
         let entry = find(bytes, b"inner") - 8;
         bytes[entry..entry + 4].copy_from_slice(&2_u32.to_le_bytes());
     });
     assert!(matches!(second, DiffReason::SecondDirectory { ino: 2 }), "{second:?}");
 
-    let names = refused(make_hostile, |bytes| {
+    let names = refused(put_hostile_targets, |bytes| {
         let [small, large] = [&b"small"[..], b"large"].map(|name| find(bytes, name) - 8);
         bytes.copy_within(large..large + 4, small);
     });
     assert!(matches!(names, DiffReason::TooManyNames { .. }), "{names:?}");
 
-    let shared = refused(make_hostile, |bytes| {
+    let shared = refused(put_hostile_targets, |bytes| {
         // `i_mtime`, `i_size_lo` and `i_block`.
         let [small, large] = [0x5566_7788_u32, 0x1122_3344].map(|time| find(bytes, &time.to_le_bytes()) - 0x10);
         bytes.copy_within(large + 0x28..large + 0x64, small + 0x28);
@@ -481,10 +486,11 @@ fn images_that_make_much_of_little_are_refused() {
     assert!(matches!(shared, DiffReason::SharedBlocks), "{shared:?}");
 }
 
-/// Bytes of metadata that are others, anywhere: an answer or an error, and neither a panic nor a long wait.
+/// Changes bytes anywhere in the metadata: each comparison ends with differences or an error,
+/// without a panic and without a long wait.
 #[test]
-fn damaged_images_are_a_difference_or_an_error() {
-    let (image, bytes) = without_checksums(put_much);
+fn damaged_images_give_differences_or_an_error() {
+    let (image, bytes) = without_checksums(put_large_metadata);
     let used: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] != 0).collect();
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = || {
@@ -493,7 +499,7 @@ fn damaged_images_are_a_difference_or_an_error() {
         state ^= state << 17;
         usize::try_from(state >> 33).unwrap()
     };
-    let (damaged, _) = without_checksums(put_much);
+    let (damaged, _) = without_checksums(put_large_metadata);
     let mut file = damaged.reopen().unwrap();
     let mut write = |at: usize, byte: u8| {
         file.seek(SeekFrom::Start(at as u64)).unwrap();
@@ -503,7 +509,7 @@ fn damaged_images_are_a_difference_or_an_error() {
     for _ in 0..200 {
         let mut places = Vec::new();
         for _ in 0..=random() % 3 {
-            // Near to what is in use, zeros are fields too.
+            // Zeros near other bytes are fields as well.
             let at = (used[random() % used.len()] + random() % 8).min(bytes.len() - 1);
             write(at, bytes[at].wrapping_add(1 + u8::try_from(random() % 255).unwrap()));
             places.push(at);
@@ -519,19 +525,19 @@ fn damaged_images_are_a_difference_or_an_error() {
                 Ok(())
             },
         ) {
-            Ok(same) => assert_eq!(same, count == 0, "a difference is named"),
+            Ok(same) => assert_eq!(same, count == 0, "the result contradicts the reported differences"),
             Err(_) => errors += 1,
         }
         for at in places {
             write(at, bytes[at]);
         }
     }
-    assert!(errors > 0, "some damage is noticed");
+    assert!(errors > 0, "no damage was noticed");
 }
 
 #[test]
-fn whatever_reads_an_image_can_be_cancelled() {
-    let (image, _) = without_checksums(put_much);
+fn diff_verify_and_inspect_can_be_cancelled() {
+    let (image, _) = without_checksums(put_large_metadata);
     let (other, _) = without_checksums(|sample| sample.file("other", b"content"));
     let (a, b) = (image.path(), other.path());
     let cancelled = Cancel::new();

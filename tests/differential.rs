@@ -1,21 +1,26 @@
-//! Random layers, applied by us and by umoci or containerd, and compared entry by entry through the kernel's mount.
+//! Tests that random layers give the same tree here, in umoci and in containerd, entry by entry
+//! through the kernel's mount.
 //!
 //! Each seed is an image of a few layers (`support::random_layers`).
 //! `DIFFERENTIAL_SEEDS=<from>..<to>` chooses the seeds.
 //!
-//! Allowed differences: containerd, and umoci before 0.6, fail where a parent is no directory,
-//! which we replace; what either says of the metadata of a directory counts only if a layer has an
-//! entry for it, for they give others the time of the day, and umoci those that a whiteout hides
-//! the metadata that they had. containerd makes the directories of whiteouts, and sets the times of
-//! all directories in the end by name: where something has replaced one, that gets its time, or
-//! there is an error if it is a symlink to nothing or in a circle. It gets tame layers
-//! (`containerd::tame`), and with overlayfs tamer ones.
+//! Allowed differences:
 //!
-//! Both apply a whiteout to what they find when they come to it, so they get whiteouts in an order
-//! of their own: first, and umoci last too. `tests/layers/order.rs` shows that the order is nothing
-//! to us.
+//! - containerd, and umoci before 0.6, fail if a parent is not a directory. This project replaces
+//!   it.
+//! - Metadata of a directory are compared only if a layer has an entry for it. Without one, both
+//!   set the current time, and umoci keeps the old metadata of directories that a whiteout hides.
+//! - containerd makes the directories of whiteouts, and sets the times of all directories at the
+//!   end, by name. What replaced a directory gets its time. If that is a symlink to nothing or in a
+//!   circle, containerd fails. It gets restricted layers (`containerd::restrict`), and with
+//!   overlayfs more restricted ones.
 //!
-//! Needs Linux, root, umoci and containerd. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
+//! Both apply a whiteout to what exists when they reach it. They get the whiteouts in another
+//! order: first, and umoci last as well. `tests/layers/order.rs` shows that the order does not
+//! matter here.
+//!
+//! Needs Linux, root, umoci and containerd. A missing program skips a test, and fails it where
+//! `REQUIRE_ORACLES=1`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod containerd;
@@ -38,30 +43,31 @@ use support::single_image::Layout;
 use support::tar::{Entry, archive};
 use tree::Reference;
 
-/// An order for the entries of a layer.
+/// Returns the entries of a layer in another order.
 type Order = fn(&[Entry]) -> Vec<Entry>;
 
 #[test]
-fn random_layers_come_out_as_umoci_unpacks_them() {
+fn random_layers_give_the_tree_of_umoci() {
     let Some(oracles) = Oracles::find() else {
         return;
     };
     try_seeds(0..300, |seed| {
-        let directory = Directory::new(oracles.scratch(), seed);
+        let directory = SeedDirectory::new(oracles.scratch(), seed);
         let mut layers = random_layers::layers(seed);
         remove_links_to_themselves(&mut layers);
-        // Most images would be invalid because of a single entry; some remain so that errors are compared too.
+        // Most images would be invalid because of a single entry. Some stay, so that errors are
+        // compared as well.
         if seed % 4 != 0 {
             repair(&directory.0, &mut layers);
         }
-        // A whiteout acts on what umoci finds when it comes to it.
+        // umoci applies a whiteout to what exists when it reaches it.
         let orders: [Order; 2] = [whiteouts_first, whiteouts_last];
         try_layers(&directory.0, &layers, &orders, Reference::Umoci, umoci)
     });
 }
 
 #[test]
-fn tame_layers_come_out_as_containerd_unpacks_them() {
+fn restricted_layers_give_the_tree_of_containerd() {
     try_containerd("native", Reference::Containerd, |seed, directory, layers| {
         if seed % 4 != 0 {
             repair(directory, layers);
@@ -69,15 +75,15 @@ fn tame_layers_come_out_as_containerd_unpacks_them() {
     });
 }
 
-/// The kernel merges what containerd unpacks.
+/// The kernel merges the directories of layers that containerd unpacks.
 #[test]
-fn tamer_layers_come_out_as_overlayfs_merges_them() {
+fn restricted_layers_give_the_tree_of_overlayfs() {
     try_containerd("overlayfs", Reference::Overlayfs, |_, _, layers| {
-        containerd::tame_for_overlayfs(layers);
+        containerd::restrict_for_overlayfs(layers);
     });
 }
 
-/// Compares tame layers, changed further by `prepare`, with what containerd makes of them.
+/// Compares restricted layers, changed further by `prepare`, with the tree that containerd makes.
 fn try_containerd(snapshotter: &str, reference: Reference, prepare: impl Fn(u64, &Path, &mut [Vec<Entry>])) {
     let Some(oracles) = Oracles::find() else {
         return;
@@ -86,19 +92,20 @@ fn try_containerd(snapshotter: &str, reference: Reference, prepare: impl Fn(u64,
         return;
     };
     try_seeds(0..60, |seed| {
-        let directory = Directory::new(oracles.scratch(), seed);
+        let directory = SeedDirectory::new(oracles.scratch(), seed);
         let mut layers = random_layers::layers(seed);
         remove_links_to_themselves(&mut layers);
-        containerd::tame(&mut layers);
+        containerd::restrict(&mut layers);
         prepare(seed, &directory.0, &mut layers);
         let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack(snapshotter, layout.path(), diff_ids);
         try_layers(&directory.0, &layers, &[whiteouts_first], reference, unpack)
     });
 }
 
-/// Tries the seeds that `DIFFERENTIAL_SEEDS` chooses, or these; most of them must be images that can be compared.
-fn try_seeds(usual: Range<u64>, try_seed: impl Fn(u64) -> Result<bool, String>) {
-    let seeds = env::var("DIFFERENTIAL_SEEDS").map_or(usual, |range| {
+/// Runs a test for the seeds that `DIFFERENTIAL_SEEDS` chooses, or for the default ones. Fails
+/// unless more than a third of them are images that both can apply.
+fn try_seeds(default: Range<u64>, try_seed: impl Fn(u64) -> Result<bool, String>) {
+    let seeds = env::var("DIFFERENTIAL_SEEDS").map_or(default, |range| {
         let (from, to) = range.split_once("..").unwrap();
         from.parse().unwrap()..to.parse().unwrap()
     });
@@ -117,10 +124,10 @@ fn try_seeds(usual: Range<u64>, try_seed: impl Fn(u64) -> Result<bool, String>) 
     );
 }
 
-/// The directory of a seed, which goes with it.
-struct Directory(PathBuf);
+/// The directory of a seed. It is removed when this is dropped.
+struct SeedDirectory(PathBuf);
 
-impl Directory {
+impl SeedDirectory {
     fn new(scratch: &Path, seed: u64) -> Self {
         let path = scratch.join(seed.to_string());
         fs::create_dir(&path).unwrap();
@@ -128,14 +135,14 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for SeedDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Removes hard links that may be links of a file to itself by another path: those to a file of the
-/// same name. They change nothing here, and references refuse them.
+/// Removes hard links to files with the same base name, which may be links of a file to itself by
+/// another path. They change nothing here, and the references refuse them.
 fn remove_links_to_themselves(layers: &mut [Vec<Entry>]) {
     fn base(path: &[u8]) -> Option<&[u8]> {
         path.rsplit(|&byte| byte == b'/').next()
@@ -145,7 +152,7 @@ fn remove_links_to_themselves(layers: &mut [Vec<Entry>]) {
     }
 }
 
-/// Removes entries that we refuse.
+/// Removes the entries that this project refuses.
 fn repair(directory: &Path, layers: &mut [Vec<Entry>]) {
     let image = directory.join("draft.ext4");
     loop {
@@ -159,11 +166,12 @@ fn repair(directory: &Path, layers: &mut [Vec<Entry>]) {
     }
 }
 
-/// Applies layers in both ways; false if both refuse them, or the reference alone for a reason that
-/// is allowed.
+/// Applies layers here and with a reference, and compares the trees. Returns false if both refuse
+/// the layers, or if the reference alone fails for an allowed reason.
 ///
-/// The reference gets the whiteouts of each layer in these `orders`, and has to agree in one of
-/// them. If it makes two trees of two orders, none of which is ours, it cannot judge.
+/// The reference gets the whiteouts of each layer in each of these `orders`, and must agree in one
+/// of them. If it makes different trees from two orders, and both differ from ours, it is not a
+/// reference for this image.
 fn try_layers(
     directory: &Path,
     layers: &[Vec<Entry>],
@@ -196,15 +204,15 @@ fn try_layers(
             }
             (Err(_), Err(_)) => return Ok(false),
             (Ok(()), Err(message)) if reference.may_fail(message) => return Ok(false),
-            (Ok(()), Err(message)) => format!("the reference alone fails: {message}"),
-            (Err((_, error)), Ok(_)) => format!("we alone fail: {error}: {}", error.kind),
+            (Ok(()), Err(message)) => format!("only the reference fails: {message}"),
+            (Err((_, error)), Ok(_)) => format!("only this project fails: {error}: {}", error.kind),
         };
         differences = differences + &difference + "\n";
         trees.push(tree);
     }
     let is_one_result = |pair: &[Result<PathBuf, String>]| match (&pair[0], &pair[1]) {
         (Ok(one), Ok(other)) => tree::compare(one, other, reference).is_ok(),
-        // The last line of an error names the entry and what is wrong with it.
+        // The last line of an error names the entry and the fault.
         (Err(one), Err(other)) => one.lines().last() == other.lines().last(),
         _ => false,
     };
@@ -230,7 +238,7 @@ fn umoci(layout: &Layout, _: &[String]) -> Result<PathBuf, String> {
     }
 }
 
-/// Writes the image of layers; the error comes with the index of its layer.
+/// Applies layers to an image file. An error has the index of its layer.
 fn apply(image: &Path, tars: &[Vec<u8>]) -> Result<(), (usize, Box<LayerError>)> {
     let file = File::options()
         .create_new(true)

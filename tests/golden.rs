@@ -1,20 +1,31 @@
-//! The same bytes everywhere: SHA-256 of whole disk images, from a table, however and wherever they are built.
+//! Tests that disk images have the SHA-256 in a table, on any system and however they are built.
 //!
-//! A case is an image and options. Its digest in `digests` holds for every way to build it: from a layout or a registry, by any
-//! user, in any directory, time zone, locale and umask, on any system and processor. `just golden` makes the table anew; a line
-//! that changes needs one under "Image bytes" in the changelog. All lines change with the program's version, which is
-//! in the provenance.
+//! A case is an image and options. Its digest in `tests/golden/digests` holds for every way to
+//! build it: from a layout or a registry, by any user, in any directory, time zone, locale and
+//! umask, on any system and processor.
 //!
-//! The UUID, the seed of the hashes and the provenance follow from the digest of the image's manifest, which says how the
-//! layers are compressed. So the same layers under gzip and zstd are two images with lines of their own, and what they differ in
-//! is held to just that.
+//! # How to add a row
 //!
-//! `ext4/tests/golden.rs` is the same of the writer alone, on trees and options that no image leads to.
+//! 1. An option that changes bytes: a row in [`VARIANTS`], which is built from the stack
+//!    `everything`. A kind of layer content: a stack in `stacks`, or entries in a stack. Entries
+//!    change its digests, and those of `everything` if that includes the stack.
+//! 2. Other combinations of stacks and options are listed in [`cases`].
+//! 3. `just golden` writes the table again. In its diff, look for lines that changed although their
+//!    case did not: each of them is a change to the bytes of images, and needs a line under "Image
+//!    bytes" in CHANGELOG.md. All lines change with the version of the program, which is in the
+//!    provenance.
+//!
+//! The UUID, the seed of the hashes and the provenance derive from the digest of the manifest,
+//! which depends on the compression of the layers. The same layers with gzip and zstd are therefore
+//! two images with rows of their own. One test checks that they differ in nothing else.
+//!
+//! `ext4/tests/golden.rs` does the same for the writer alone, with trees and options that no image
+//! leads to.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-mod stacks;
 #[cfg(target_os = "linux")]
-mod surroundings;
+mod environment;
+mod stacks;
 mod table;
 mod wrapping;
 
@@ -40,10 +51,10 @@ use support::server::Server;
 use support::tools::assert_clean_where_installed;
 use wrapping::Wrapping;
 
-/// What is done to the options.
+/// Changes the options of a case.
 type Change = fn(&mut BuildOptions);
 
-/// An image and options.
+/// A row of the table: an image, and a change to the options.
 struct Case {
     name: String,
     image: Image,
@@ -52,13 +63,13 @@ struct Case {
 
 #[derive(Clone, Copy)]
 enum Image {
-    /// The one that ships with the repository, for an architecture.
+    /// The sample image of the repository, for an architecture.
     Hello(&'static str),
-    /// Layers of a stack.
+    /// A stack of layers, and how they are compressed.
     Stack(&'static str, Wrapping),
 }
 
-/// Options that make other bytes, each alone.
+/// Options that change the bytes of an image, each alone.
 const VARIANTS: [(&str, Change); 18] = [
     ("block-size-1024", |options| {
         options.file_system.block_size = BlockSize::Kib1;
@@ -84,7 +95,7 @@ const VARIANTS: [(&str, Change); 18] = [
     ("size-mib-300", |options| {
         options.file_system.size = Size::Fixed(300 << 20);
     }),
-    ("free-mib-200", |options| options.file_system.size = fitting(200)),
+    ("free-mib-200", |options| options.file_system.size = fit_with_free(200)),
     ("label", |options| {
         options.file_system.label = Label::new("sixteen letters!").unwrap();
     }),
@@ -116,6 +127,7 @@ const VARIANTS: [(&str, Change); 18] = [
     }),
 ];
 
+/// Returns all rows of the table.
 fn cases() -> Vec<Case> {
     let case = |name: String, image, change| Case { name, image, change };
     let mut cases = Vec::new();
@@ -157,8 +169,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// As small as can be with so many MiB of free space, as `--free-mib` has it.
-fn fitting(free_mib: u64) -> Size {
+/// Returns the smallest size with `free_mib` MiB of free space, as `--free-mib` does.
+fn fit_with_free(free_mib: u64) -> Size {
     Size::Fit(Fit {
         free: free_mib << 20,
         free_percent: 0,
@@ -167,9 +179,9 @@ fn fitting(free_mib: u64) -> Size {
     })
 }
 
-/// An image in a layout.
-struct Stored {
-    /// What holds it, if it was made.
+/// An image in an image layout.
+struct StoredImage {
+    /// The temporary layout, unless the image is in the repository.
     layout: Option<TestLayout>,
     directory: PathBuf,
     manifest: Value,
@@ -177,26 +189,28 @@ struct Stored {
 }
 
 impl Image {
-    fn store(self) -> Stored {
+    fn store(self) -> StoredImage {
         match self {
             Self::Hello(architecture) => {
                 let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");
                 let index: Value = serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
-                Stored {
+                StoredImage {
                     layout: None,
                     directory,
                     manifest: index["manifests"][0].clone(),
                     architecture,
                 }
             }
-            Self::Stack(name, wrapping) => Stored::of(&stacks::layers(name), |tar| wrapping.wrap(tar), wrapping),
+            Self::Stack(name, wrapping) => {
+                StoredImage::with_layers(&stacks::layers(name), |tar| wrapping.wrap(tar), wrapping)
+            }
         }
     }
 }
 
-impl Stored {
-    /// An image for amd64 of these tars, in blobs as they are given.
-    fn of(tars: &[Vec<u8>], wrap: impl Fn(&[u8]) -> Vec<u8>, wrapping: Wrapping) -> Self {
+impl StoredImage {
+    /// Writes a layout with an image for amd64 of these tars, compressed by `wrap`.
+    fn with_layers(tars: &[Vec<u8>], wrap: impl Fn(&[u8]) -> Vec<u8>, wrapping: Wrapping) -> Self {
         let layout = TestLayout::new();
         let layers: Vec<_> = tars
             .iter()
@@ -222,24 +236,29 @@ impl Stored {
         }
     }
 
-    /// The reference of the image in the layout.
+    /// Returns the reference of the image in the layout.
     fn reference(&self) -> String {
         format!("oci:{}@{}", self.directory.display(), digest(&self.manifest))
     }
 }
 
-/// Builds an image with the options of all cases, changed, and gives it to a look.
-fn built<T>(reference: &str, architecture: &str, change: Change, look: impl FnOnce(&Path, &BuildReport) -> T) -> T {
-    built_by(1, reference, architecture, change, look)
+/// Builds an image with the options of all cases, changed, and passes it to a function.
+fn with_build<T>(
+    reference: &str,
+    architecture: &str,
+    change: Change,
+    inspect: impl FnOnce(&Path, &BuildReport) -> T,
+) -> T {
+    with_build_on(1, reference, architecture, change, inspect)
 }
 
-/// The same, by so many threads.
-fn built_by<T>(
+/// Builds an image on this number of threads, and passes it to a function.
+fn with_build_on<T>(
     threads: usize,
     reference: &str,
     architecture: &str,
     change: Change,
-    look: impl FnOnce(&Path, &BuildReport) -> T,
+    inspect: impl FnOnce(&Path, &BuildReport) -> T,
 ) -> T {
     let directory = TempDir::new().unwrap();
     let output = directory.path().join("image.ext4");
@@ -248,28 +267,29 @@ fn built_by<T>(
     options.threads = NonZeroUsize::new(threads).unwrap();
     change(&mut options);
     let report = build(&options, &output, &Cancel::new()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
-    look(&output, &report)
+    inspect(&output, &report)
 }
 
-/// The options of all cases.
+/// Returns the options of all cases.
 fn options(reference: &str, architecture: &str) -> BuildOptions {
     let mut options = BuildOptions::new(Reference::parse(reference).unwrap());
     options.platform = Platform::parse("linux", architecture).unwrap();
     options.cache_limit = u64::MAX;
-    options.file_system.size = fitting(10);
+    options.file_system.size = fit_with_free(10);
     options.init = None;
     options.digest = true;
     options.sync = false;
     options
 }
 
-/// The digest of an image as the program says it.
+/// Builds an image, and returns the digest in the report.
 fn digest_of(reference: &str, architecture: &str, change: Change) -> String {
-    built(reference, architecture, change, |_, report| {
+    with_build(reference, architecture, change, |_, report| {
         report.output_digest.as_ref().unwrap().to_string()
     })
 }
 
+/// Returns the SHA-256 of bytes, as `sha256:` and hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -282,7 +302,7 @@ fn images_from_layouts_have_the_digests_in_the_table() {
         .iter()
         .map(|case| {
             let stored = case.image.store();
-            let digest = built(&stored.reference(), stored.architecture, case.change, |file, report| {
+            let digest = with_build(&stored.reference(), stored.architecture, case.change, |file, report| {
                 assert_clean_where_installed(file, &case.name);
                 report.output_digest.as_ref().unwrap().to_string()
             });
@@ -291,7 +311,7 @@ fn images_from_layouts_have_the_digests_in_the_table() {
         .collect();
     table::check(&found);
     let distinct: BTreeSet<_> = found.iter().map(|(_, digest)| digest).collect();
-    assert_eq!(distinct.len(), found.len(), "each case has bytes of its own");
+    assert_eq!(distinct.len(), found.len(), "two cases have the same bytes");
 }
 
 #[test]
@@ -300,7 +320,7 @@ fn the_number_of_threads_does_not_matter() {
         let stored = case.image.store();
         for threads in [2, 8] {
             let (reference, architecture) = (stored.reference(), stored.architecture);
-            let digest = built_by(threads, &reference, architecture, case.change, |_, report| {
+            let digest = with_build_on(threads, &reference, architecture, case.change, |_, report| {
                 report.output_digest.as_ref().unwrap().to_string()
             });
             table::check_one(&case.name, &digest);
@@ -309,12 +329,12 @@ fn the_number_of_threads_does_not_matter() {
 }
 
 #[test]
-fn the_digest_is_that_of_all_bytes_of_the_file() {
+fn output_digest_covers_all_bytes_of_the_file() {
     let unchanged: Change = |_| {};
     let large: Change = |options| options.file_system.size = Size::Fixed(300 << 20);
     for (stack, change) in [("sparse", unchanged), (EVERYTHING, large)] {
         let stored = Image::Stack(stack, Wrapping::Plain).store();
-        built(&stored.reference(), "amd64", change, |file, report| {
+        with_build(&stored.reference(), "amd64", change, |file, report| {
             let bytes = fs::read(file).unwrap();
             assert_eq!(bytes.len() as u64, report.size_bytes);
             assert_eq!(report.output_digest.as_ref().unwrap().to_string(), sha256(&bytes));
@@ -323,13 +343,13 @@ fn the_digest_is_that_of_all_bytes_of_the_file() {
 }
 
 #[test]
-fn another_output_gets_the_same_bytes() {
+fn a_build_into_memory_has_the_same_bytes() {
     let stored = Image::Hello("amd64").store();
     let change: Change = |options| options.init = Some(Init::default());
-    built(&stored.reference(), stored.architecture, change, |file, report| {
+    with_build(&stored.reference(), stored.architecture, change, |file, report| {
         let mut options = options(&stored.reference(), stored.architecture);
         change(&mut options);
-        // Bytes that were there before must not show through.
+        // Bytes of an earlier content must not remain.
         let mut memory = vec![0xff; 1 << 20];
         let other = build_into(&options, &mut memory, &Cancel::new()).unwrap();
         assert!(memory == fs::read(file).unwrap());
@@ -340,7 +360,7 @@ fn another_output_gets_the_same_bytes() {
 }
 
 #[test]
-fn a_registry_gives_the_same_bytes() {
+fn images_from_a_registry_have_the_same_bytes() {
     for name in ["kinds", EVERYTHING, "everything/gzip", "everything/zstd", "sparse/zstd"] {
         let cases = cases();
         let case = cases.iter().find(|case| case.name == name).unwrap();
@@ -352,10 +372,10 @@ fn a_registry_gives_the_same_bytes() {
     }
 }
 
-/// Layers that are wrapped in another way, by real compressors too, make the same disk but for what follows from the digest of
-/// the manifest.
+/// Layers that are compressed differently, by real compressors as well, give the same disk image,
+/// except for what derives from the digest of the manifest.
 #[test]
-fn only_identity_sets_the_same_layers_apart_that_are_compressed_otherwise() {
+fn compression_changes_only_uuid_seed_and_provenance() {
     let level = 3;
     let real_zstd = |tar: &[u8]| zstd::encode_all(tar, level).unwrap();
     let real_gzip = |tar: &[u8]| {
@@ -368,15 +388,15 @@ fn only_identity_sets_the_same_layers_apart_that_are_compressed_otherwise() {
     for other in [
         Image::Stack(EVERYTHING, Wrapping::Gzip).store(),
         Image::Stack(EVERYTHING, Wrapping::Zstd).store(),
-        Stored::of(&tars, real_gzip, Wrapping::Gzip),
-        Stored::of(&tars, real_zstd, Wrapping::Zstd),
+        StoredImage::with_layers(&tars, real_gzip, Wrapping::Gzip),
+        StoredImage::with_layers(&tars, real_zstd, Wrapping::Zstd),
     ] {
-        built(
+        with_build(
             &plain.reference(),
             "amd64",
             |_| {},
             |plain, _| {
-                built(
+                with_build(
                     &other.reference(),
                     "amd64",
                     |_| {},

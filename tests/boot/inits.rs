@@ -1,13 +1,13 @@
-//! Inits that images have of their own.
+//! Tests of images that have an init of their own.
 
 use serde_json::json;
 
-use crate::boot::machine::{AMD64, Disk, Machine, line};
+use crate::boot::machine::{AMD64, Disk, Machine, rest_of_line};
 use support::program::rig_image;
 use support::skip::skip;
 
 #[test]
-fn an_init_of_the_image_is_left_alone() {
+fn an_init_of_the_image_boots() {
     let Some(mut machine) = Machine::with_shell(AMD64) else {
         return;
     };
@@ -19,18 +19,19 @@ fn an_init_of_the_image_is_left_alone() {
     disk.boot(&["--init", "/sbin/init", "--marker", "my own init is 1"]);
 }
 
-/// Debian's systemd, which says how the boot went and ends the machine, loses its power, and boots again.
+/// Boots Debian's systemd, whose report service prints the result of the boot and ends the machine.
+/// Cuts the power at the first report, and boots again.
 fn systemd_boots_under(kernel: &str) {
     let layout = rig_image("systemd");
     if !layout.is_dir() {
-        return skip("there is no image of systemd: `just images` makes it");
+        return skip("the image of systemd is missing: `just images` makes it");
     }
     let Some(disk) = Disk::new(AMD64) else {
         return;
     };
     let reference = format!("oci:{}:latest", layout.display());
     disk.build(&reference, &["--allow-mutable", "--init", "none"].map(str::as_ref));
-    // A login prompt has no line of its own.
+    // The login prompt would share a line with the report.
     let no_login = "systemd.mask=serial-getty@ttyS0.service";
     let machine = [
         "--init",
@@ -42,14 +43,17 @@ fn systemd_boots_under(kernel: &str) {
         "--append",
         no_login,
     ];
-    disk.cut("report: failed units:", &machine);
+    disk.cut_power("report: failed units:", &machine);
     let console = disk.run(&[&["--marker", "report: failed units:"], &machine[..]].concat());
-    assert_eq!(line(&console, "report: failed units:").trim(), "", "{console}");
+    assert_eq!(rest_of_line(&console, "report: failed units:").trim(), "", "{console}");
     assert!(
         console.contains("report: what an earlier boot wrote is there"),
         "{console}"
     );
-    assert!(line(&console, "report: root is ").starts_with("rw,"), "{console}");
+    assert!(
+        rest_of_line(&console, "report: root is ").starts_with("rw,"),
+        "{console}"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Images on their way into machines, and what those say.
+//! Machines for tests: builds an image, boots it in QEMU, and returns the console output.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,45 +16,46 @@ use support::skip::skip;
 use support::tar::Entry;
 use support::tools;
 
-/// What machines are made of.
+/// A processor architecture, and the kernels to boot on it.
 #[derive(Clone, Copy)]
 pub(crate) struct Architecture {
     name: &'static str,
-    /// Debian's packages of kernels: the one that every run boots, and the other.
+    /// Debian's packages of kernels. Every run boots the first.
     packages: &'static [&'static str],
 }
 
-/// Linux 6.12, and 6.1.
+/// Linux 6.12, then 6.1.
 pub(crate) const AMD64: Architecture = Architecture {
     name: "amd64",
     packages: &["linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"],
 };
-/// Linux 6.1, and 6.12.
+/// Linux 6.1, then 6.12.
 pub(crate) const ARM64: Architecture = Architecture {
     name: "arm64",
     packages: &["linux-image-cloud-arm64", "linux-image-6.12-cloud-arm64"],
 };
 
 impl Architecture {
-    /// Kernels to boot: one, or both where `BOOT_EVERY_KERNEL=1`.
+    /// Returns the kernels to boot: the first, or both where `BOOT_EVERY_KERNEL=1`.
     pub(crate) fn kernels(self) -> &'static [&'static str] {
         let every = env::var_os("BOOT_EVERY_KERNEL").is_some_and(|value| value == "1");
         if every { self.packages } else { &self.packages[..1] }
     }
 }
 
-/// A disk image, and the machines that it boots.
+/// A disk image in a temporary directory, and the architecture of the machines that boot it.
 pub(crate) struct Disk {
     pub(crate) scratch: TempDir,
     pub(crate) architecture: Architecture,
 }
 
 impl Disk {
-    /// A place for one; `None`, with the reason on stderr, where nothing can boot.
+    /// Makes a directory for a disk image. Returns `None`, and prints the reason on stderr, if a
+    /// kernel is missing.
     pub(crate) fn new(architecture: Architecture) -> Option<Self> {
         for kernel in architecture.kernels() {
             if !cache().join(kernel).join("initramfs").is_file() {
-                skip(&format!("there is no {kernel} to boot: `just machines` fetches it"));
+                skip(&format!("{kernel} is missing: `just machines` downloads it"));
                 return None;
             }
         }
@@ -66,7 +67,7 @@ impl Disk {
         self.scratch.path().join("machine.ext4")
     }
 
-    /// Builds the image, which must succeed and be clean.
+    /// Builds the disk image, which must succeed and be clean.
     pub(crate) fn build(&self, reference: &str, arguments: &[&OsStr]) {
         let output = Command::new(program())
             .args([
@@ -88,9 +89,10 @@ impl Disk {
         tools::assert_clean(&self.image(), "the disk");
     }
 
-    /// Boots it, under the first kernel unless told otherwise, and returns what was on the console.
+    /// Boots the disk image, with the first kernel unless an argument names another, and returns
+    /// the console output. Changes to the disk are lost unless an argument is `--write`.
     pub(crate) fn boot(&self, arguments: &[&str]) -> String {
-        let Output { status, stdout, stderr } = rig()
+        let Output { status, stdout, stderr } = boot_script()
             .arg(self.image())
             .args(["--kernel", self.architecture.packages[0]])
             .args(arguments)
@@ -105,30 +107,32 @@ impl Disk {
         console
     }
 
-    /// Boots it in earnest, and checks what it leaves.
+    /// Boots the disk image, keeps the changes to it, and checks the file system afterwards.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let console = self.boot(&[&["--write"], arguments].concat());
         tools::assert_clean_after_boot(&self.image(), "the disk");
         console
     }
 
-    /// Boots it in earnest, and takes the power away at the marker, when the journal must have something to replay.
-    pub(crate) fn cut(&self, marker: &str, arguments: &[&str]) {
+    /// Boots the disk image, keeps the changes to it, and cuts the power at the marker. The journal
+    /// must then have transactions to replay.
+    pub(crate) fn cut_power(&self, marker: &str, arguments: &[&str]) {
         self.boot(&[&["--write", "--cut", "--marker", marker], arguments].concat());
         let superblock = &fs::read(self.image()).unwrap()[1024..2048];
         // s_feature_incompat, EXT4_FEATURE_INCOMPAT_RECOVER
-        assert_eq!(superblock[0x60] & 4, 4, "the journal has something to replay");
+        assert_eq!(superblock[0x60] & 4, 4, "the journal has nothing to replay");
     }
 }
 
-/// An image of the test's own making: files around busybox, and how it is run.
+/// An OCI image to build: its files, with busybox among them.
 pub(crate) struct Machine {
     pub(crate) disk: Disk,
     pub(crate) entries: Vec<Entry>,
 }
 
 impl Machine {
-    /// One with busybox under these names; `None`, with the reason on stderr, where nothing can boot.
+    /// Returns an image with busybox under these names. Returns `None`, and prints the reason on
+    /// stderr, if a kernel is missing.
     pub(crate) fn with(architecture: Architecture, names: &[&str]) -> Option<Self> {
         let mut machine = Self {
             disk: Disk::new(architecture)?,
@@ -144,7 +148,7 @@ impl Machine {
         Some(machine)
     }
 
-    /// One with a shell.
+    /// Returns an image with a shell and the programs that tests use.
     pub(crate) fn with_shell(architecture: Architecture) -> Option<Self> {
         Self::with(
             architecture,
@@ -181,7 +185,7 @@ impl Machine {
         self.entries.push(Entry::file(name, content));
     }
 
-    /// The disk of the image when it is run as this says.
+    /// Builds the disk image, with this section `config` of the OCI config.
     pub(crate) fn build(self, execution: &Value, arguments: &[&OsStr]) -> Disk {
         let layout = Layout::create(self.disk.scratch.path().join("layout"));
         let tar: Vec<u8> = self.entries.iter().flat_map(Entry::bytes).chain([0; 1024]).collect();
@@ -193,18 +197,20 @@ impl Machine {
     }
 }
 
+/// Returns the directory of downloaded kernels and programs.
 fn cache() -> PathBuf {
     env::var_os("BOOT_CACHE").map_or_else(|| repository().join("target/boot"), PathBuf::from)
 }
 
-fn rig() -> Command {
+/// Returns the script that boots disk images.
+fn boot_script() -> Command {
     let mut command = Command::new(repository().join("tests/rig/boot-rootfs.sh"));
     command.env("BOOT_CACHE", cache());
     command
 }
 
-/// How the only line that begins so goes on.
-pub(crate) fn line<'a>(console: &'a str, start: &str) -> &'a str {
+/// Returns the rest of the only line that begins with `start`.
+pub(crate) fn rest_of_line<'a>(console: &'a str, start: &str) -> &'a str {
     let lines: Vec<_> = console.lines().filter_map(|line| line.strip_prefix(start)).collect();
     let [line] = lines[..] else {
         panic!("{} lines begin with {start:?}:\n{console}", lines.len())
@@ -212,12 +218,12 @@ pub(crate) fn line<'a>(console: &'a str, start: &str) -> &'a str {
     line
 }
 
-/// How the command ended.
-pub(crate) fn end(console: &str) -> &str {
-    line(console, "microagent-init: exit ")
+/// Returns the end of the command as the init prints it, such as `status=0` or `signal=9`.
+pub(crate) fn command_end(console: &str) -> &str {
+    rest_of_line(console, "microagent-init: exit ")
 }
 
-/// Strings as /proc shows them, each with a NUL, in hexadecimal.
+/// Formats strings as /proc shows them, each with a NUL, in hexadecimal.
 pub(crate) fn hex(strings: &[&[u8]]) -> String {
     let mut text = String::new();
     for byte in strings.iter().flat_map(|string| string.iter().chain(&[0])) {

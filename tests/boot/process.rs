@@ -1,4 +1,5 @@
-//! What the command of an image is given.
+//! Tests of the environment of a command: arguments, variables, user, directory, devices and
+//! mounts.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,10 +7,11 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
-use crate::boot::machine::{AMD64, ARM64, Machine, end, hex, line};
+use crate::boot::machine::{AMD64, ARM64, Machine, command_end, hex, rest_of_line};
 use support::tar::Entry;
 
-/// Prints what its process was given, in hexadecimal where it can be anything, and exits with 3.
+/// Prints the environment of its process, in hexadecimal where it can have any bytes, and exits
+/// with 3.
 const SHOW: &[u8] = b"#!/bin/sh
 hex() { od -An -v -tx1 \"$1\" | tr -d ' \\n'; }
 echo \"arguments $(hex /proc/$$/cmdline)\"
@@ -29,15 +31,15 @@ exit 3
 ";
 
 #[test]
-fn a_command_gets_what_a_container_would_get() {
+fn a_command_has_the_environment_of_a_container() {
     for architecture in [AMD64, ARM64] {
         if let Some(machine) = Machine::with_shell(architecture) {
-            gets_what_a_container_would_get(machine);
+            check_environment_of_a_container(machine);
         }
     }
 }
 
-fn gets_what_a_container_would_get(mut machine: Machine) {
+fn check_environment_of_a_container(mut machine: Machine) {
     machine.program("usr/bin/show", SHOW);
     machine.file(
         "etc/passwd",
@@ -70,7 +72,7 @@ fn gets_what_a_container_would_get(mut machine: Machine) {
     );
     for kernel in disk.architecture.kernels() {
         let console = disk.run(&["--kernel", kernel]);
-        assert_eq!(end(&console), "status=3");
+        assert_eq!(command_end(&console), "status=3");
         let arguments: [&[u8]; 8] = [
             b"/bin/sh",
             b"/usr/bin/show",
@@ -81,19 +83,19 @@ fn gets_what_a_container_would_get(mut machine: Machine) {
             b"line\nbreak\t*",
             "ünïcode".as_bytes(),
         ];
-        assert_eq!(line(&console, "arguments "), hex(&arguments));
+        assert_eq!(rest_of_line(&console, "arguments "), hex(&arguments));
         let environment: [&[u8]; 4] = [
             b"PATH=/nowhere:/usr/bin:/bin",
             "NASTY=a  b\n$HOME\"'\\ü".as_bytes(),
             b"EMPTY=",
             b"HOME=/home/ana",
         ];
-        assert_eq!(line(&console, "environment "), hex(&environment));
-        assert_eq!(line(&console, "directory "), "/srv/new directory");
-        assert_eq!(line(&console, "user "), "1000 1001 1001 29");
-        assert_eq!(line(&console, "Groups: ").trim(), "29 1001");
-        assert_eq!(line(&console, "name "), "testbed");
-        for said in [
+        assert_eq!(rest_of_line(&console, "environment "), hex(&environment));
+        assert_eq!(rest_of_line(&console, "directory "), "/srv/new directory");
+        assert_eq!(rest_of_line(&console, "user "), "1000 1001 1001 29");
+        assert_eq!(rest_of_line(&console, "Groups: ").trim(), "29 1001");
+        assert_eq!(rest_of_line(&console, "name "), "testbed");
+        for expected in [
             "written",
             "a terminal controls it",
             "loopback answers at port 80",
@@ -104,7 +106,7 @@ fn gets_what_a_container_would_get(mut machine: Machine) {
             "/dev/pts/ptmx",
             "/run/lock",
         ] {
-            assert!(console.lines().any(|line| line == said), "{said}:\n{console}");
+            assert!(console.lines().any(|line| line == expected), "{expected}:\n{console}");
         }
         assert!(!console.contains("No such file"), "{console}");
         assert!(!console.contains("microagent-init: could not"), "{console}");
@@ -125,7 +127,7 @@ fn exec_takes_any_bytes() {
     let console = disk.run(&[]);
     let expected: String = hex(&[b"<two  words>\n<$HOME>\n<\xff\xfe>\n<a\nb>\n"]);
     assert!(console.contains(expected.strip_suffix("00").unwrap()), "{console}");
-    assert_eq!(end(&console), "status=255");
+    assert_eq!(command_end(&console), "status=255");
 }
 
 #[test]
@@ -140,12 +142,12 @@ fn an_image_without_a_shell_boots() {
         );
         let console = disk.run(&[]);
         assert!(console.contains("uid=65532 gid=65532"), "{console}");
-        assert_eq!(end(&console), "status=0");
+        assert_eq!(command_end(&console), "status=0");
     }
 }
 
 #[test]
-fn a_root_that_is_read_only_is_enough() {
+fn a_read_only_root_boots() {
     let Some(mut machine) = Machine::with_shell(AMD64) else {
         return;
     };
@@ -157,13 +159,13 @@ fn a_root_that_is_read_only_is_enough() {
     assert!(console.contains("root is read-only"), "{console}");
     assert!(console.lines().any(|line| line == "here"), "{console}");
     assert!(!console.contains("microagent-init: could not"), "{console}");
-    assert_eq!(end(&console), "status=4");
-    assert!(before == fs::read(disk.image()).unwrap(), "nothing was written");
+    assert_eq!(command_end(&console), "status=4");
+    assert!(before == fs::read(disk.image()).unwrap(), "the disk was written");
 }
 
 #[test]
-fn a_command_that_cannot_run_says_why() {
-    for (command, said, status) in [
+fn a_command_that_cannot_run_is_explained_on_the_console() {
+    for (command, message, status) in [
         (
             "nothing",
             "could not run nothing: no such file or directory",
@@ -178,9 +180,9 @@ fn a_command_that_cannot_run_says_why() {
         let disk = machine.build(&json!({"Entrypoint": [command]}), &[]);
         let console = disk.run(&[]);
         assert_eq!(
-            line(&console, "microagent-init: could"),
-            said.strip_prefix("could").unwrap()
+            rest_of_line(&console, "microagent-init: could"),
+            message.strip_prefix("could").unwrap()
         );
-        assert_eq!(end(&console), status);
+        assert_eq!(command_end(&console), status);
     }
 }

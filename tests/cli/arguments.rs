@@ -1,6 +1,7 @@
-//! What is accepted on the command line and in the environment.
+//! Tests of command-line arguments and environment variables: what is accepted, and what is wrong
+//! usage.
 
-use super::scene::{Scene, json, microagent, stderr, stdout};
+use super::context::{Context, json, microagent, stderr, stdout};
 use support::single_image::digest;
 
 #[test]
@@ -67,8 +68,8 @@ fn version_names_the_commit_and_the_target() {
 }
 
 #[test]
-fn what_makes_no_sense_is_wrong_usage() {
-    let scene = Scene::new();
+fn invalid_arguments_are_wrong_usage() {
+    let context = Context::new();
     let image = format!("localhost/image@{}", digest(b""));
     let table: &[(&[&str], &str)] = &[
         (&[], "--image"),
@@ -136,22 +137,22 @@ fn what_makes_no_sense_is_wrong_usage() {
         let output = microagent()
             .args(["rootfs", "build"])
             .args(*arguments)
-            .current_dir(scene.outputs())
+            .current_dir(context.outputs())
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         assert_eq!(stdout(&output), "");
         assert!(stderr(&output).contains(named), "{arguments:?}: {}", stderr(&output));
     }
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
 fn flags_on_both_sides_of_the_command_can_contradict_each_other() {
-    let (scene, image) = Scene::with_image();
+    let (context, image) = Context::with_image();
     let output = microagent()
         .args(["--json", "rootfs", "build", "--text", "--image", &image, "--out"])
-        .arg(scene.output())
+        .arg(context.output())
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -160,7 +161,7 @@ fn flags_on_both_sides_of_the_command_can_contradict_each_other() {
 
 #[test]
 fn variables_with_unknown_values_are_wrong_usage() {
-    let (scene, image) = Scene::with_image();
+    let (context, image) = Context::with_image();
     for (variable, value) in [
         ("MICROAGENT_MODE", "dx"),
         ("MICROAGENT_OUTPUT", "yaml"),
@@ -171,7 +172,7 @@ fn variables_with_unknown_values_are_wrong_usage() {
         ("RUST_LOG", "oci=trace,microagent=loud"),
         ("RUST_LOG", "oci[span]=debug"),
     ] {
-        let output = scene.build(&image).env(variable, value).output().unwrap();
+        let output = context.build(&image).env(variable, value).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{variable}={value}");
         assert!(
             stderr(&output).contains(variable) && stderr(&output).contains(value),
@@ -179,11 +180,11 @@ fn variables_with_unknown_values_are_wrong_usage() {
             stderr(&output)
         );
     }
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
-fn wrong_usage_is_json_too_when_programs_read_it() {
+fn wrong_usage_is_json_in_ax_mode() {
     let asked_for = [
         microagent().args(["--mode", "ax", "rootfs", "build"]).output().unwrap(),
         microagent().args(["rootfs", "build", "--mode=ax"]).output().unwrap(),
@@ -208,9 +209,9 @@ fn wrong_usage_is_json_too_when_programs_read_it() {
 
 #[test]
 fn a_password_in_a_reference_is_not_repeated() {
-    let scene = Scene::new();
+    let context = Context::new();
     for mode in ["ux", "ax"] {
-        let output = scene
+        let output = context
             .build("https://user:hunter2@registry.example/image")
             .args(["--mode", mode])
             .output()

@@ -1,4 +1,4 @@
-//! What `rootfs diff` prints, and returns to the shell.
+//! Tests of `rootfs diff`: what it prints as text and JSON, and its exit status.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,51 +7,51 @@ use std::process::{Command, Output};
 use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, diff};
 
-use super::scene::{Scene, failure_with, json, microagent, stderr, stdout, tar};
+use super::context::{Context, failure_with, json, microagent, stderr, stdout, tar};
 
-/// Two disk images of a scene: `one` and `two`.
+/// Two disk images, `one` and `two`, in the directory for outputs of a context.
 struct Pair {
-    scene: Scene,
+    context: Context,
     digests: [String; 2],
 }
 
 impl Pair {
     fn path(&self, name: &str) -> PathBuf {
-        self.scene.outputs().join(name)
+        self.context.outputs().join(name)
     }
 
-    /// `microagent rootfs diff one two`, from the directory where they are.
+    /// Runs `microagent rootfs diff one two` in the directory of the images.
     fn diff(&self, arguments: &[&str]) -> Output {
         let mut command = microagent();
-        command.current_dir(self.scene.outputs());
+        command.current_dir(self.context.outputs());
         command.args(["rootfs", "diff", "one", "two"]).args(arguments);
         command.output().unwrap()
     }
 }
 
-/// Builds images of these files, with these arguments.
+/// Builds a disk image from each pair of files and arguments.
 fn pair(one: (&[(&str, &[u8])], &[&str]), two: (&[(&str, &[u8])], &[&str])) -> Pair {
-    let scene = Scene::new();
+    let context = Context::new();
     let digests = [("one", one), ("two", two)].map(|(name, (files, arguments))| {
-        let layer = scene.layout.gzip_layer(&tar(files));
-        let digest = scene.layout.image(&[layer]);
-        let mut build = scene.build(&scene.layout.pinned(&digest));
+        let layer = context.layout.gzip_layer(&tar(files));
+        let digest = context.layout.image(&[layer]);
+        let mut build = context.build(&context.layout.pinned(&digest));
         let output = build
             .args(["--init", "none", "--free-mib", "1", "--no-journal"])
             .args(arguments)
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        fs::rename(scene.output(), scene.outputs().join(name)).unwrap();
+        fs::rename(context.output(), context.outputs().join(name)).unwrap();
         digest
     });
-    Pair { scene, digests }
+    Pair { context, digests }
 }
 
 const FILES: &[(&str, &[u8])] = &[("etc/hostname", b"one\n"), ("etc/motd", b"welcome\n"), ("old", b"")];
 
 #[test]
-fn images_with_the_same_bytes_are_the_same() {
+fn equal_images_have_no_differences() {
     let pair = pair((FILES, &[]), (FILES, &[]));
     let output = pair.diff(&["--text"]);
     assert_eq!(
@@ -67,7 +67,7 @@ fn images_with_the_same_bytes_are_the_same() {
 }
 
 #[test]
-fn the_library_gives_the_json_of_the_command() {
+fn library_and_command_write_the_same_json() {
     let other: &[(&str, &[u8])] = &[("etc/hostname", b"two\n"), ("etc/motd", b"welcome\n")];
     let pair = pair((FILES, &[]), (other, &["--label", "root"]));
     let mut found = Vec::new();
@@ -119,7 +119,7 @@ fn text_shows_differences_as_diffoscope_does() {
     assert_eq!(
         above.lines().count(),
         lines.len() + 4,
-        "UUID and seed derive from the digest"
+        "two lines for the UUID and two for the seed, which derive from the digest"
     );
     let expected = format!(
         "\
@@ -186,28 +186,28 @@ fn json_has_an_object_for_each_difference() {
 }
 
 #[test]
-fn places_are_named_where_that_is_asked_for() {
+fn moved_files_are_listed_with_layout() {
     let small: &[(&str, &[u8])] = &[("b", b"b"), ("a", b"a")];
     let swapped: &[(&str, &[u8])] = &[("a", b"a"), ("b", b"b")];
     let pair = pair((small, &[]), (swapped, &[]));
-    let places = |arguments: &[&str]| {
+    let moved = |arguments: &[&str]| {
         let output = pair.diff(arguments);
         let found = json(stdout(&output));
         let differences = found["differences"].as_array().unwrap().clone();
-        let places = differences
+        let moved = differences
             .into_iter()
             .filter(|difference| difference["section"] == "layout");
-        places.map(|difference| difference["path"].clone()).collect::<Vec<_>>()
+        moved.map(|difference| difference["path"].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(places(&["--json"]), [serde_json::Value::Null]);
+    assert_eq!(moved(&["--json"]), [serde_json::Value::Null]);
     assert_eq!(
-        places(&["--json", "--layout"]),
+        moved(&["--json", "--layout"]),
         ["/a".into(), "/b".into(), serde_json::Value::Null]
     );
 }
 
 #[test]
-fn what_cannot_be_compared_is_a_failure_of_its_own() {
+fn images_that_cannot_be_compared_exit_with_2() {
     let pair = pair((FILES, &[]), (FILES, &[]));
     let fail = |two: &Path| {
         let mut command: Command = microagent();
@@ -233,7 +233,7 @@ fn what_cannot_be_compared_is_a_failure_of_its_own() {
 
 #[cfg(unix)]
 #[test]
-fn whoever_reads_no_further_gets_the_status_all_the_same() {
+fn closed_stdout_keeps_the_exit_status() {
     let pair = pair((FILES, &[]), (FILES, &["--label", "other"]));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,11 +1,11 @@
-//! What the arguments say of themselves, for shells and for man(1).
+//! Tests of shell completions, manual pages and help texts.
 
 use std::fs;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::scene::{microagent, names, stderr, stdout};
+use super::context::{microagent, names, stderr, stdout};
 use support::skip::skip;
 
 fn completion(shell: &str) -> String {
@@ -15,7 +15,7 @@ fn completion(shell: &str) -> String {
 }
 
 #[test]
-fn every_shell_learns_all_commands_and_flags() {
+fn completions_have_commands_and_flags_in_every_shell() {
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let script = completion(shell);
         for word in ["rootfs", "inspect", "stage-snapshot", "password-stdin", "prune"] {
@@ -25,7 +25,7 @@ fn every_shell_learns_all_commands_and_flags() {
 }
 
 #[test]
-fn bash_completes_what_it_learned() {
+fn bash_completes_a_subcommand() {
     let directory = TempDir::new().unwrap();
     let script = directory.path().join("microagent.bash");
     fs::write(&script, completion("bash")).unwrap();
@@ -38,7 +38,7 @@ fn bash_completes_what_it_learned() {
 }
 
 #[test]
-fn every_command_has_a_page_of_the_manual() {
+fn every_command_has_a_manual_page() {
     let directory = TempDir::new().unwrap();
     let pages = directory.path().join("man");
     let output = microagent().arg("manual").arg(&pages).output().unwrap();
@@ -52,9 +52,9 @@ fn every_command_has_a_page_of_the_manual() {
     assert!(build.contains("stage\\-snapshot"), "{build}");
 }
 
-/// A package is made on one machine for all.
+/// A package that is built on one machine has the manual pages for all architectures.
 #[test]
-fn the_manual_names_no_architecture_as_the_default() {
+fn help_names_no_default_architecture() {
     let output = microagent().args(["rootfs", "build", "--help"]).output().unwrap();
     assert!(!stdout(&output).contains("[default: amd64]"), "{}", stdout(&output));
     assert!(!stdout(&output).contains("[default: arm64]"), "{}", stdout(&output));

@@ -1,16 +1,16 @@
-//! What is said when a build fails; and nothing is left.
+//! Tests of builds that fail: the message, the kind, the hint, and that no file is left.
 
 use std::fs;
 
 use serde_json::Value;
 
-use super::scene::{Scene, failure, microagent, stderr, stdout, tar};
+use super::context::{Context, failure, microagent, stderr, stdout, tar};
 use support::single_image::{Layer, Layout, digest, gzip};
 
 #[test]
-fn people_read_the_causes_and_what_to_do() {
-    let scene = Scene::new();
-    let output = scene.build("oci:missing:latest").output().unwrap();
+fn text_failure_has_causes_and_a_hint() {
+    let context = Context::new();
+    let output = context.build("oci:missing:latest").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output), "");
     let lines: Vec<_> = stderr(&output).lines().collect();
@@ -22,11 +22,11 @@ fn people_read_the_causes_and_what_to_do() {
 }
 
 #[test]
-fn programs_read_one_object() {
-    let (scene, _) = Scene::with_image();
+fn ax_failure_is_one_json_object() {
+    let (context, _) = Context::with_image();
     let run = || {
-        scene
-            .build(&scene.layout.tagged())
+        context
+            .build(&context.layout.tagged())
             .args(["--mode", "ax"])
             .output()
             .unwrap()
@@ -48,10 +48,14 @@ fn programs_read_one_object() {
     assert_eq!(error["partial_output"], false);
     assert_eq!(error["retry_after_ms"], Value::Null);
     assert_eq!(error["correlation_id"].as_str().unwrap().len(), 16);
-    assert_eq!(error, failure(&run()), "the same command fails in the same words");
+    assert_eq!(
+        error,
+        failure(&run()),
+        "the same command repeats the error, its correlation ID included"
+    );
 
-    let other = scene
-        .build(&scene.layout.tagged())
+    let other = context
+        .build(&context.layout.tagged())
         .args(["--mode=ax"])
         .output()
         .unwrap();
@@ -60,10 +64,10 @@ fn programs_read_one_object() {
 
 #[test]
 fn a_tag_is_refused_with_the_digest_to_pin() {
-    let (scene, image) = Scene::with_image();
+    let (context, image) = Context::with_image();
     let error = failure(
-        &scene
-            .build(&scene.layout.tagged())
+        &context
+            .build(&context.layout.tagged())
             .args(["--mode", "ax"])
             .output()
             .unwrap(),
@@ -74,32 +78,32 @@ fn a_tag_is_refused_with_the_digest_to_pin() {
         remediation.contains("--allow-mutable") && remediation.contains(&image),
         "{remediation}"
     );
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
-fn an_image_that_is_not_there_is_not_found() {
-    let (scene, _) = Scene::with_image();
+fn missing_image_is_not_found() {
+    let (context, _) = Context::with_image();
     for reference in [
         format!("oci:/nowhere@{}", digest(b"")),
-        scene.layout.pinned(&digest(b"another")),
+        context.layout.pinned(&digest(b"another")),
     ] {
-        let error = failure(&scene.build(&reference).args(["--mode", "ax"]).output().unwrap());
+        let error = failure(&context.build(&reference).args(["--mode", "ax"]).output().unwrap());
         assert_eq!(error["kind"], "not_found", "{error}");
     }
-    let other = scene.layout.tagged().replace(":latest", ":other");
-    let output = scene
+    let other = context.layout.tagged().replace(":latest", ":other");
+    let output = context
         .build(&other)
         .args(["--mode", "ax", "--allow-mutable"])
         .output()
         .unwrap();
     assert_eq!(failure(&output)["kind"], "not_found");
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
-fn a_platform_that_is_not_there_is_not_found() {
-    let (scene, image) = Scene::with_image();
+fn missing_platform_is_not_found() {
+    let (context, image) = Context::with_image();
     let output = microagent()
         .args([
             "rootfs",
@@ -110,7 +114,7 @@ fn a_platform_that_is_not_there_is_not_found() {
             &image,
             "--out",
         ])
-        .arg(scene.output())
+        .arg(context.output())
         .output()
         .unwrap();
     let error = failure(&output);
@@ -118,7 +122,7 @@ fn a_platform_that_is_not_there_is_not_found() {
     assert!(error["message"].as_str().unwrap().contains("linux/s390x"), "{error}");
 }
 
-/// An image of which one thing is wrong, and what the build calls it.
+/// Adds a damaged layer to a layout, and returns it with the kind of the error.
 type Damage = fn(&Layout) -> (Layer, &'static str);
 
 #[test]
@@ -153,73 +157,77 @@ fn a_damaged_image_leaves_nothing() {
             write(layout, &layer, &blob);
             (layer, "permanent")
         }),
-        ("the blob goes on", |layout| {
+        ("the blob has trailing data", |layout| {
             let layer = layout.gzip_layer(&tar_of_a_file());
             let blob = fs::read(layout.blob_path(&layer)).unwrap();
             write(layout, &layer, &[blob, gzip(b"")].concat());
             (layer, "permanent")
         }),
-        ("the blob is another one", |layout| {
+        ("the blob is that of another layer", |layout| {
             let layer = layout.gzip_layer(&tar_of_a_file());
             write(layout, &layer, &gzip(&tar(&[("other", b"")])));
             (layer, "permanent")
         }),
-        ("the content is not that of the config", |layout| {
+        ("the content does not match the diff ID of the config", |layout| {
             let layer = Layer {
                 diff_id: digest(b"another"),
                 ..layout.gzip_layer(&tar_of_a_file())
             };
             (layer, "permanent")
         }),
-        ("the gzip stream is corrupt, as its digest has it", |layout| {
+        ("the gzip stream is corrupt, and the digest matches it", |layout| {
             let tar = tar_of_a_file();
             let mut blob = gzip(&tar);
             *blob.last_mut().unwrap() ^= 1;
             (layout.layer(&blob, digest(&tar)), "permanent")
         }),
-        ("the gzip stream is cut off, as its digest has it", |layout| {
+        ("the gzip stream is cut off, and the digest matches it", |layout| {
             let tar = tar_of_a_file();
             let blob = gzip(&tar);
             (layout.layer(&blob[..blob.len() / 2], digest(&tar)), "permanent")
         }),
-        ("the tar is cut off, as its digest has it", |layout| {
+        ("the tar is cut off, and the digest matches it", |layout| {
             let tar = tar_of_a_file();
             (layout.gzip_layer(&tar[..10_000]), "permanent")
         }),
-        ("the layer is a text", |layout| {
+        ("the layer is an HTML page", |layout| {
             (layout.gzip_layer(b"<html>404 not found</html>"), "permanent")
         }),
     ];
-    for (what, damage) in table {
-        let scene = Scene::new();
-        let good = scene.layout.gzip_layer(&tar(&[("etc/motd", b"welcome\n")]));
-        let (bad, kind) = damage(&scene.layout);
-        let image = scene.layout.pinned(&scene.layout.image(&[good, bad]));
-        let run = || failure(&scene.build(&image).args(["--mode", "ax"]).output().unwrap());
+    for (case, damage) in table {
+        let context = Context::new();
+        let good = context.layout.gzip_layer(&tar(&[("etc/motd", b"welcome\n")]));
+        let (bad, kind) = damage(&context.layout);
+        let image = context.layout.pinned(&context.layout.image(&[good, bad]));
+        let run = || failure(&context.build(&image).args(["--mode", "ax"]).output().unwrap());
 
         let error = run();
-        assert_eq!(error["kind"], *kind, "{what}: {error}");
-        assert!(scene.left().is_empty(), "{what}: {:?}", scene.left());
+        assert_eq!(error["kind"], *kind, "{case}: {error}");
+        assert!(
+            context.output_names().is_empty(),
+            "{case}: {:?}",
+            context.output_names()
+        );
 
-        fs::write(scene.output(), "precious").unwrap();
+        fs::write(context.output(), "precious").unwrap();
         run();
-        assert_eq!(fs::read_to_string(scene.output()).unwrap(), "precious", "{what}");
-        assert_eq!(scene.left(), ["rootfs.ext4"], "{what}");
+        assert_eq!(fs::read_to_string(context.output()).unwrap(), "precious", "{case}");
+        assert_eq!(context.output_names(), ["rootfs.ext4"], "{case}");
     }
 }
 
 #[test]
-fn a_damaged_blob_is_named_whatever_its_bytes_break() {
-    let scene = Scene::new();
-    let layer = scene.layout.gzip_layer(&tar(&[("data", &vec![7; 100_000])]));
-    let blob = scene.layout.blob_path(&layer);
+fn a_damaged_blob_is_named_with_both_digests() {
+    let context = Context::new();
+    let layer = context.layout.gzip_layer(&tar(&[("data", &vec![7; 100_000])]));
+    let blob = context.layout.blob_path(&layer);
     let named = layer.descriptor["digest"].as_str().unwrap().to_owned();
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
     let mut damaged = fs::read(&blob).unwrap();
     damaged[5..].reverse();
     fs::write(&blob, &damaged).unwrap();
 
-    let error = failure(&scene.build(&image).args(["--mode", "ax"]).output().unwrap());
+    let error = failure(&context.build(&image).args(["--mode", "ax"]).output().unwrap());
     let message = error["message"].as_str().unwrap();
     assert!(
         message.contains(&named) && message.contains(&digest(&damaged)),
@@ -228,36 +236,36 @@ fn a_damaged_blob_is_named_whatever_its_bytes_break() {
 }
 
 #[test]
-fn an_encrypted_layer_is_called_one() {
-    let scene = Scene::new();
+fn an_encrypted_layer_is_unsupported() {
+    let context = Context::new();
     let media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
-    let layer = scene.layout.layer_of(media_type, b"secret", digest(b"content"));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let error = failure(&scene.build(&image).args(["--mode", "ax"]).output().unwrap());
+    let layer = context.layout.layer_of(media_type, b"secret", digest(b"content"));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let error = failure(&context.build(&image).args(["--mode", "ax"]).output().unwrap());
     assert_eq!(error["kind"], "unsupported");
-    let said = |field: &str| error[field].as_str().unwrap().to_owned();
+    let text = |field: &str| error[field].as_str().unwrap().to_owned();
     assert!(
-        said("message").contains(media_type) && said("remediation").contains("decrypt"),
+        text("message").contains(media_type) && text("remediation").contains("decrypt"),
         "{error}"
     );
 }
 
 #[test]
-fn an_image_that_does_not_fit_says_what_it_needs() {
-    let scene = Scene::new();
-    let content: Vec<u8> = (0..8 << 20)
+fn an_image_that_does_not_fit_names_the_size_it_needs() {
+    let context = Context::new();
+    let data: Vec<u8> = (0..8 << 20)
         .map(|byte: u32| byte.to_le_bytes()[byte as usize % 3] | 1)
         .collect();
-    let layer = scene.layout.gzip_layer(&tar(&[("data", &content)]));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let output = scene
+    let layer = context.layout.gzip_layer(&tar(&[("data", &data)]));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let output = context
         .build(&image)
         .args(["--mode", "ax", "--size-mib", "4"])
         .output()
         .unwrap();
     let error = failure(&output);
     assert_eq!(error["kind"], "resource_exhausted", "{error}");
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 
     let remediation = error["remediation"].as_str().unwrap();
     let needed = remediation
@@ -265,7 +273,7 @@ fn an_image_that_does_not_fit_says_what_it_needs() {
         .skip_while(|&word| word != "--size-mib")
         .nth(1)
         .unwrap();
-    let output = scene
+    let output = context
         .build(&image)
         .args(["--json", "--size-mib", needed])
         .output()
@@ -274,9 +282,9 @@ fn an_image_that_does_not_fit_says_what_it_needs() {
 }
 
 #[test]
-fn what_an_image_says_of_itself_moves_no_cursor_and_fills_no_screen() {
-    let scene = Scene::new();
-    let path = scene.root.path().join("saved.tar");
+fn untrusted_text_is_escaped_and_shortened_in_messages() {
+    let context = Context::new();
+    let path = context.root.path().join("saved.tar");
     for (config, shown) in [
         ("\u{1b}[2J\u{202e}\u{9b}x".to_owned(), "\\u{1b}[2J\\u{202e}\\u{9b}x"),
         ("x".repeat(400_000), "xxxx…"),
@@ -285,18 +293,18 @@ fn what_an_image_says_of_itself_moves_no_cursor_and_fills_no_screen() {
         fs::write(&path, tar(&[("manifest.json", manifest.as_bytes())])).unwrap();
         let reference = format!("docker-archive:{}", path.display());
         for mode in ["ux", "ax"] {
-            let mut command = scene.build(&reference);
+            let mut command = context.build(&reference);
             let output = command.args(["--allow-mutable", "--mode", mode]).output().unwrap();
-            let said = stderr(&output);
+            let message = stderr(&output);
             let shown = if mode == "ax" {
                 shown.replace('\\', "\\\\")
             } else {
                 shown.to_owned()
             };
-            assert!(said.contains(&shown), "{said}");
+            assert!(message.contains(&shown), "{message}");
             assert!(
-                said.len() < 5000 && !said.contains(['\u{1b}', '\u{202e}', '\u{9b}']),
-                "{said:?}"
+                message.len() < 5000 && !message.contains(['\u{1b}', '\u{202e}', '\u{9b}']),
+                "{message:?}"
             );
         }
     }

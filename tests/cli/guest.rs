@@ -1,11 +1,11 @@
-//! What an image gets so that it can boot, and what is said if it cannot.
+//! Tests of `--init` and `--exec`: what a build adds so that the image boots, and how it fails.
 
 use std::process::Output;
 
 use ext4_view::{Ext4, FileType};
 use serde_json::{Value, json};
 
-use super::scene::{Scene, failure, json, stderr, stdout};
+use super::context::{Context, failure, json, stderr, stdout};
 use support::tar::Entry;
 
 const INIT: &str = "/sbin/microagent-init";
@@ -17,27 +17,28 @@ fn program(name: &str) -> Entry {
     }
 }
 
-/// A scene whose image is made of these entries, runs as this says, and was built with more arguments.
-fn built(entries: &[Entry], execution: &Value, arguments: &[&str]) -> (Scene, Output) {
-    let scene = Scene::new();
+/// Builds an image of these entries, with this section `config` of its OCI config, and with more
+/// arguments.
+fn built(entries: &[Entry], execution: &Value, arguments: &[&str]) -> (Context, Output) {
+    let context = Context::new();
     let tar: Vec<u8> = entries.iter().flat_map(Entry::bytes).chain([0; 1024]).collect();
-    let digest = scene
+    let digest = context
         .layout
-        .image_that_runs(&[scene.layout.gzip_layer(&tar)], execution);
-    let reference = scene.layout.pinned(&digest);
-    let output = scene
+        .image_that_runs(&[context.layout.gzip_layer(&tar)], execution);
+    let reference = context.layout.pinned(&digest);
+    let output = context
         .build(&reference)
         .args(["--size-mib", "16"])
         .args(arguments)
         .output();
-    (scene, output.unwrap())
+    (context, output.unwrap())
 }
 
-/// The file system that was built.
+/// Builds an image, which must succeed, and returns the file system.
 fn tree(entries: &[Entry], execution: &Value, arguments: &[&str]) -> Ext4 {
-    let (scene, output) = built(entries, execution, arguments);
+    let (context, output) = built(entries, execution, arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    Ext4::load(Box::new(std::fs::read(scene.output()).unwrap())).unwrap()
+    Ext4::load(Box::new(std::fs::read(context.output()).unwrap())).unwrap()
 }
 
 fn command() -> Value {
@@ -45,7 +46,7 @@ fn command() -> Value {
 }
 
 #[test]
-fn the_init_is_roots_and_the_image_keeps_its_own() {
+fn init_is_owned_by_root_and_leaves_sbin_init() {
     let tree = tree(&[program("sbin/init")], &command(), &[]);
     let metadata = tree.metadata(INIT).unwrap();
     assert_eq!((metadata.mode(), metadata.uid(), metadata.gid()), (0o755, 0, 0));
@@ -56,25 +57,25 @@ fn the_init_is_roots_and_the_image_keeps_its_own() {
 }
 
 #[test]
-fn events_name_the_command_and_neither_its_arguments_nor_variables() {
+fn events_omit_arguments_and_variables_of_the_command() {
     let execution = json!({"Cmd": ["/bin/command", "--password", "hunter2"], "Env": ["TOKEN=hunter3"], "User": "7:8"});
     for arguments in [&["-vv"][..], &["-vv", "--exec", "command hunter4"]] {
-        let (_scene, output) = built(&[program("bin/sh")], &execution, arguments);
+        let (_context, output) = built(&[program("bin/sh")], &execution, arguments);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let said = stderr(&output);
+        let events = stderr(&output);
         let command = if arguments.len() == 1 {
             "/bin/command"
         } else {
             "/bin/sh"
         };
         let event = format!("installed the init path={INIT} command={command} arguments=2 variables=3 user=7 group=8");
-        assert!(said.contains(&event), "{event}: {said}");
-        assert!(!said.contains("hunter") && !said.contains("TOKEN"), "{said}");
+        assert!(events.contains(&event), "{event}: {events}");
+        assert!(!events.contains("hunter") && !events.contains("TOKEN"), "{events}");
     }
 }
 
 #[test]
-fn directories_that_the_init_needs_are_there() {
+fn directories_that_the_init_needs_are_created() {
     let execution = json!({"Cmd": ["x"], "WorkingDir": "srv/a/b"});
     let tmp = Entry {
         mode: 0o700,
@@ -112,23 +113,23 @@ fn the_path_of_the_init_follows_the_images_symlinks() {
 }
 
 #[test]
-fn what_is_in_the_place_of_the_init_gives_way_unless_it_is_a_directory() {
+fn init_replaces_a_symlink_but_not_a_directory() {
     let entries = [program("bin/sh"), Entry::symlink("sbin/microagent-init", "/bin/sh")];
     let replaced = tree(&entries, &command(), &[]);
     assert_eq!(replaced.symlink_metadata(INIT).unwrap().file_type(), FileType::Regular);
     assert_eq!(replaced.read("/bin/sh").unwrap(), b"#!");
 
-    let (scene, output) = built(
+    let (context, output) = built(
         &[Entry::directory("sbin/microagent-init")],
         &command(),
         &["--mode", "ax"],
     );
     assert_eq!(failure(&output)["kind"], "conflict");
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
-fn an_init_in_the_place_of_what_it_runs_is_an_error() {
+fn init_in_place_of_its_command_is_an_error() {
     for (init, entries, execution, arguments) in [
         ("/init", vec![program("init")], json!({"Entrypoint": ["/init"]}), vec![]),
         (
@@ -140,21 +141,21 @@ fn an_init_in_the_place_of_what_it_runs_is_an_error() {
         ("/bin/sh", vec![program("bin/sh")], command(), vec!["--exec", "true"]),
     ] {
         let arguments = [&["--mode", "ax", "--init", init], &arguments[..]].concat();
-        let (scene, output) = built(&entries, &execution, &arguments);
+        let (context, output) = built(&entries, &execution, &arguments);
         let error = failure(&output);
         assert_eq!(error["kind"], "conflict", "{error}");
         assert!(error["message"].as_str().unwrap().contains(init), "{error}");
         assert!(error["remediation"].as_str().unwrap().contains("--init"), "{error}");
-        assert!(scene.left().is_empty());
+        assert!(context.output_names().is_empty());
     }
-    // What replaces a name of the shell leaves its others.
+    // Replacing one name of the shell keeps its other names.
     let entries = [program("bin/busybox"), Entry::hard_link("bin/sh", "bin/busybox")];
     let arguments = ["--init", "/bin/busybox", "--exec", "true"];
     assert!(tree(&entries, &json!({}), &arguments).exists("/bin/sh").unwrap());
 }
 
 #[test]
-fn none_leaves_the_image_as_it_is() {
+fn init_none_adds_no_file() {
     let (_, output) = built(&[], &json!({}), &["--init", "none", "--json"]);
     assert_eq!(json(stdout(&output))["init_path"], Value::Null);
     let tree = tree(&[], &json!({"WorkingDir": "/srv"}), &["--init", "none"]);
@@ -167,11 +168,11 @@ fn none_leaves_the_image_as_it_is() {
 }
 
 #[test]
-fn the_same_command_gives_the_same_bytes_and_another_one_others() {
+fn image_bytes_depend_on_the_exec_command() {
     let bytes = |exec: &str| {
-        let (scene, output) = built(&[program("bin/sh")], &json!({}), &["--exec", exec]);
+        let (context, output) = built(&[program("bin/sh")], &json!({}), &["--exec", exec]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        std::fs::read(scene.output()).unwrap()
+        std::fs::read(context.output()).unwrap()
     };
     let first = bytes("true");
     assert!(first == bytes("true"));
@@ -190,7 +191,7 @@ fn a_shell_is_found_through_symlinks() {
 }
 
 #[test]
-fn an_image_that_cannot_boot_says_what_to_do() {
+fn an_image_that_cannot_boot_is_an_error_with_a_hint() {
     let passwd = Entry::file("etc/passwd", b"ana:x:1000:1000::/:\n");
     let not_executable = Entry::file("bin/sh", b"#!");
     let file = Entry::file("srv", b"");
@@ -276,17 +277,17 @@ fn an_image_that_cannot_boot_says_what_to_do() {
             "--init none",
         ),
     ] {
-        let (scene, output) = built(&entries, &execution, &[&["--mode", "ax"], &arguments[..]].concat());
+        let (context, output) = built(&entries, &execution, &[&["--mode", "ax"], &arguments[..]].concat());
         let error = failure(&output);
         assert_eq!(error["kind"], kind, "{error}");
         assert!(error["message"].as_str().unwrap().contains(message), "{error}");
         assert!(error["remediation"].as_str().unwrap().contains(remediation), "{error}");
-        assert!(scene.left().is_empty());
+        assert!(context.output_names().is_empty());
     }
 }
 
 #[test]
-fn init_and_exec_can_be_wrong_usage() {
+fn invalid_init_and_exec_are_wrong_usage() {
     for (arguments, named) in [
         (&["--init", "none", "--exec", "true"][..], "--exec"),
         (&["--init", "sbin/init"], "--init"),
@@ -294,9 +295,9 @@ fn init_and_exec_can_be_wrong_usage() {
         (&["--init", "/sbin/../init"], "--init"),
         (&["--init", ""], "--init"),
     ] {
-        let (scene, output) = built(&[], &command(), arguments);
+        let (context, output) = built(&[], &command(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(stderr(&output).contains(named), "{}", stderr(&output));
-        assert!(scene.left().is_empty());
+        assert!(context.output_names().is_empty());
     }
 }

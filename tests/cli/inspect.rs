@@ -1,4 +1,4 @@
-//! What `rootfs inspect` says of a disk image, and gets out of it.
+//! Tests of `rootfs inspect`: the summary, `ls`, `cat` and `cp`.
 
 use std::fs;
 #[cfg(unix)]
@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 
 use microagent::inspect::DiskImage;
 
-use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
+use super::context::{Context, failure, json, microagent, names, stderr, stdout};
 
-/// `microagent rootfs inspect` of the scene's output.
-fn inspect(scene: &Scene, arguments: &[&str]) -> Command {
+/// Returns the command `microagent rootfs inspect` for the output of the context.
+fn inspect(context: &Context, arguments: &[&str]) -> Command {
     let mut command = microagent();
-    command.args(["rootfs", "inspect"]).arg(scene.output()).args(arguments);
+    command
+        .args(["rootfs", "inspect"])
+        .arg(context.output())
+        .args(arguments);
     command
 }
 
-fn built(scene: &Scene, image: &str) -> Output {
-    let mut build = scene.build(image);
+/// Builds a disk image of 16 MiB with the label `disk`.
+fn built(context: &Context, image: &str) -> Output {
+    let mut build = context.build(image);
     let output = build
         .args(["--json", "--size-mib", "16", "--label", "disk"])
         .output()
@@ -27,15 +31,15 @@ fn built(scene: &Scene, image: &str) -> Output {
     output
 }
 
-/// A scene with an image of these tar entries, built.
-fn scene_of(entries: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Scene {
-    let scene = Scene::new();
+/// Builds an image of the tar entries that a function appends.
+fn build_entries(entries: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Context {
+    let context = Context::new();
     let mut tar = tar::Builder::new(Vec::new());
     entries(&mut tar);
-    let layer = scene.layout.gzip_layer(&tar.into_inner().unwrap());
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    built(&scene, &image);
-    scene
+    let layer = context.layout.gzip_layer(&tar.into_inner().unwrap());
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    built(&context, &image);
+    context
 }
 
 fn link(tar: &mut tar::Builder<Vec<u8>>, name: &str, target: &str) {
@@ -54,10 +58,10 @@ fn file(tar: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8]) 
 }
 
 #[test]
-fn a_disk_image_says_what_it_is_and_where_it_comes_from() {
-    let (scene, image) = Scene::with_image();
-    let report = json(stdout(&built(&scene, &image)));
-    let output = inspect(&scene, &["--json"]).output().unwrap();
+fn summary_has_facts_and_provenance() {
+    let (context, image) = Context::with_image();
+    let report = json(stdout(&built(&context, &image)));
+    let output = inspect(&context, &["--json"]).output().unwrap();
     let facts = json(stdout(&output));
     for key in ["uuid", "size_bytes", "used_bytes", "inode_count", "format"] {
         assert_eq!(facts[key], report[key], "{key}");
@@ -75,7 +79,7 @@ fn a_disk_image_says_what_it_is_and_where_it_comes_from() {
         })
     );
 
-    let output = inspect(&scene, &["--text"]).output().unwrap();
+    let output = inspect(&context, &["--text"]).output().unwrap();
     for part in [
         report["digest"].as_str().unwrap(),
         "linux/amd64",
@@ -88,13 +92,13 @@ fn a_disk_image_says_what_it_is_and_where_it_comes_from() {
 }
 
 #[test]
-fn the_library_gives_the_json_of_the_command() {
-    let scene = scene_of(|tar| {
+fn library_and_command_write_the_same_json() {
+    let context = build_entries(|tar| {
         file(tar, "etc/motd", 0o640, b"welcome\n");
         link(tar, "etc/link", "motd");
     });
-    let disk = DiskImage::open(scene.output()).unwrap();
-    let printed = |arguments: &[&str]| stdout(&inspect(&scene, arguments).output().unwrap()).to_owned();
+    let disk = DiskImage::open(context.output()).unwrap();
+    let printed = |arguments: &[&str]| stdout(&inspect(&context, arguments).output().unwrap()).to_owned();
     let summary = serde_json::to_string(&disk.summary().unwrap()).unwrap();
     assert_eq!(printed(&["--json"]), summary + "\n");
     let listed = disk.list(b"/etc").unwrap();
@@ -109,57 +113,57 @@ fn the_library_gives_the_json_of_the_command() {
 }
 
 #[test]
-fn a_file_system_from_elsewhere_has_no_provenance() {
-    let (scene, image) = Scene::with_image();
-    built(&scene, &image);
-    let mut bytes = fs::read(scene.output()).unwrap();
+fn provenance_may_be_missing_but_not_damaged() {
+    let (context, image) = Context::with_image();
+    built(&context, &image);
+    let mut bytes = fs::read(context.output()).unwrap();
     bytes[..1024].fill(0);
-    fs::write(scene.output(), &bytes).unwrap();
-    let output = inspect(&scene, &["--json"]).output().unwrap();
+    fs::write(context.output(), &bytes).unwrap();
+    let output = inspect(&context, &["--json"]).output().unwrap();
     assert!(json(stdout(&output))["provenance"].is_null());
 
     bytes[..24].copy_from_slice(b"microagent/ext4\n\xff\xff\xff\xff\0\0\0\0");
-    fs::write(scene.output(), &bytes).unwrap();
-    let output = inspect(&scene, &["--mode", "ax"]).output().unwrap();
+    fs::write(context.output(), &bytes).unwrap();
+    let output = inspect(&context, &["--mode", "ax"]).output().unwrap();
     let message = failure(&output)["message"].as_str().unwrap().to_owned();
     assert!(message.contains("the record is damaged"), "{message}");
 }
 
-/// 2^48 blocks of 64 KiB have one byte more than 64 bits count.
+/// 2^48 blocks of 64 KiB have 2^64 bytes, one more than 64 bits count.
 #[test]
-fn a_size_that_no_offset_reaches_is_an_error() {
-    let (scene, image) = Scene::with_image();
-    built(&scene, &image);
-    let mut bytes = fs::read(scene.output()).unwrap();
+fn a_size_beyond_64_bits_is_an_error() {
+    let (context, image) = Context::with_image();
+    built(&context, &image);
+    let mut bytes = fs::read(context.output()).unwrap();
     let superblock = &mut bytes[1024..2048];
     // `s_blocks_count`, `s_log_block_size`, and the feature `metadata_csum`
     superblock[0x4..0x8].fill(0);
     superblock[0x150..0x154].copy_from_slice(&0x1_0000_u32.to_le_bytes());
     superblock[0x18] = 6;
     superblock[0x65] &= !4;
-    fs::write(scene.output(), &bytes).unwrap();
-    let output = inspect(&scene, &["--json"]).output().unwrap();
+    fs::write(context.output(), &bytes).unwrap();
+    let output = inspect(&context, &["--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("more blocks than there can be"),
+        stderr(&output).contains("the block count is too large"),
         "{}",
         stderr(&output)
     );
 }
 
 #[test]
-fn files_come_out_through_symlinks_that_stay_inside() {
-    let scene = scene_of(|tar| {
+fn cat_and_cp_follow_symlinks_inside_the_image() {
+    let context = build_entries(|tar| {
         file(tar, "etc/motd", 0o640, b"welcome\n");
         link(tar, "out", "../../../etc/motd");
         link(tar, "conf", "/etc");
     });
     for path in ["/etc/motd", "etc/motd", "/out", "conf/motd", "/etc/../conf/./motd"] {
-        let output = inspect(&scene, &["cat", path]).output().unwrap();
+        let output = inspect(&context, &["cat", path]).output().unwrap();
         assert_eq!(stdout(&output), "welcome\n", "{path}: {}", stderr(&output));
     }
-    let copy = scene.outputs().join("motd");
-    let output = inspect(&scene, &["--json", "cp", "/out", copy.to_str().unwrap()])
+    let copy = context.outputs().join("motd");
+    let output = inspect(&context, &["--json", "cp", "/out", copy.to_str().unwrap()])
         .output()
         .unwrap();
     assert_eq!(json(stdout(&output))["size_bytes"], 8);
@@ -169,10 +173,10 @@ fn files_come_out_through_symlinks_that_stay_inside() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o640);
     }
-    assert_eq!(names(&scene.outputs()), ["motd", "rootfs.ext4"]);
+    assert_eq!(names(&context.outputs()), ["motd", "rootfs.ext4"]);
 }
 
-/// A PAX sparse file of 1 TiB with data at both ends.
+/// Appends a PAX sparse file of 1 TiB with data at both ends and in the middle.
 #[cfg(target_os = "linux")]
 fn huge(tar: &mut tar::Builder<Vec<u8>>) {
     let records = [
@@ -184,20 +188,20 @@ fn huge(tar: &mut tar::Builder<Vec<u8>>) {
     file(tar, "huge", 0o644, &content);
 }
 
-/// On other systems, holes are up to the file system, or there are none.
+/// Linux only: elsewhere, file systems may store holes as zeros.
 #[cfg(target_os = "linux")]
 #[test]
-fn holes_stay_holes() {
+fn copies_keep_holes() {
     use std::os::unix::fs::{FileExt, MetadataExt};
     let small: Vec<u8> = [0, 1, 0].into_iter().flat_map(|byte| vec![byte; 8192]).collect();
-    let scene = scene_of(|tar| {
+    let context = build_entries(|tar| {
         huge(tar);
         file(tar, "small", 0o644, &small);
         file(tar, "empty", 0o644, b"");
     });
     let copy = |name: &str| {
-        let to = scene.outputs().join(name);
-        let output = inspect(&scene, &["cp", name, to.to_str().unwrap()]).output().unwrap();
+        let to = context.outputs().join(name);
+        let output = inspect(&context, &["cp", name, to.to_str().unwrap()]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         fs::File::open(to).unwrap()
     };
@@ -211,13 +215,13 @@ fn holes_stay_holes() {
         assert_eq!(&found, expected);
     }
     drop(copy("small"));
-    assert_eq!(fs::read(scene.outputs().join("small")).unwrap(), small);
+    assert_eq!(fs::read(context.outputs().join("small")).unwrap(), small);
     assert_eq!(copy("empty").metadata().unwrap().len(), 0);
 }
 
 #[test]
-fn each_failure_of_a_copy_says_what_to_do() {
-    let scene = scene_of(|tar| {
+fn each_failure_of_a_copy_has_a_hint() {
+    let context = build_entries(|tar| {
         file(tar, "etc/motd", 0o640, b"welcome\n");
         file(tar, "long", 0o640, &b"all of it is there. ".repeat(1000));
         link(tar, "loop", "loop");
@@ -226,7 +230,7 @@ fn each_failure_of_a_copy_says_what_to_do() {
         header.set_size(0);
         tar.append_data(&mut header, "fifo", &b""[..]).unwrap();
     });
-    let outputs = scene.outputs();
+    let outputs = context.outputs();
     let (file, missing, below) = (outputs.join("file"), outputs.join("a/b"), outputs.join("rootfs.ext4/b"));
     for (path, to, message, hint) in [
         ("/etc", &file, "it is a directory", "ls"),
@@ -238,7 +242,7 @@ fn each_failure_of_a_copy_says_what_to_do() {
         ("/long", &outputs, "is a directory", "choose a file in that directory"),
         ("/long", &below, "could not write", "choose a file in a directory"),
     ] {
-        let output = inspect(&scene, &["cp", path, to.to_str().unwrap()])
+        let output = inspect(&context, &["cp", path, to.to_str().unwrap()])
             .args(["--mode", "ax"])
             .output()
             .unwrap();
@@ -246,13 +250,13 @@ fn each_failure_of_a_copy_says_what_to_do() {
         assert!(error["message"].as_str().unwrap().contains(message), "{error}");
         assert!(error["remediation"].as_str().unwrap().contains(hint), "{error}");
     }
-    // What cannot be read is no failure of what is written.
-    let image = fs::File::options().write(true).open(scene.output()).unwrap();
-    let bytes = fs::read(scene.output()).unwrap();
-    let content = bytes.windows(9).position(|bytes| bytes == b"all of it").unwrap();
-    image.set_len(content as u64 + 4096).unwrap();
+    // An error of the image is reported as one of the image, and not of the copy.
+    let image = fs::File::options().write(true).open(context.output()).unwrap();
+    let bytes = fs::read(context.output()).unwrap();
+    let offset = bytes.windows(9).position(|bytes| bytes == b"all of it").unwrap();
+    image.set_len(offset as u64 + 4096).unwrap();
     for arguments in [&["cat", "/long"][..], &["cp", "/long", file.to_str().unwrap()]] {
-        let output = inspect(&scene, arguments).args(["--mode", "ax"]).output().unwrap();
+        let output = inspect(&context, arguments).args(["--mode", "ax"]).output().unwrap();
         let error = failure(&output);
         assert!(
             error["message"].as_str().unwrap().contains("could not inspect"),
@@ -263,18 +267,18 @@ fn each_failure_of_a_copy_says_what_to_do() {
     assert_eq!(names(&outputs), ["rootfs.ext4"]);
 }
 
-/// A file would take the place of what somebody else reads from, or writes to.
+/// A file in place of a FIFO or symlink would cut off its other readers and writers.
 #[cfg(unix)]
 #[test]
-fn a_copy_replaces_files_alone() {
+fn copy_replaces_regular_files_only() {
     use std::os::unix::fs::{FileTypeExt, symlink};
-    let scene = scene_of(|tar| file(tar, "motd", 0o644, b"welcome\n"));
-    let [file, pipe, link] = ["file", "pipe", "link"].map(|name| scene.root.path().join(name));
+    let context = build_entries(|tar| file(tar, "motd", 0o644, b"welcome\n"));
+    let [file, pipe, link] = ["file", "pipe", "link"].map(|name| context.root.path().join(name));
     fs::write(&file, "before").unwrap();
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     symlink(&file, &link).unwrap();
     let copy = |to: &Path| {
-        let mut command = inspect(&scene, &["--mode", "ax", "cp", "/motd"]);
+        let mut command = inspect(&context, &["--mode", "ax", "cp", "/motd"]);
         command.arg(to).output().unwrap()
     };
     for (to, found) in [(&pipe, "FIFO"), (&link, "symlink")] {
@@ -291,14 +295,14 @@ fn a_copy_replaces_files_alone() {
 }
 
 #[test]
-fn directories_are_listed_without_what_a_terminal_would_obey() {
-    let scene = scene_of(|tar| {
+fn listing_escapes_control_characters() {
+    let context = build_entries(|tar| {
         file(tar, "etc/motd", 0o4755, b"welcome\n");
         file(tar, "etc/\u{1b}[31mred\n", 0o644, b"");
         link(tar, "etc/broken", "nowhere");
         link(tar, "etc/\u{202e}txt", "\u{2066}exe\u{61c}");
     });
-    let output = inspect(&scene, &["--json", "ls", "/etc"]).output().unwrap();
+    let output = inspect(&context, &["--json", "ls", "/etc"]).output().unwrap();
     let listing = json(stdout(&output));
     let entries = listing["entries"].as_array().unwrap();
     let found: Vec<_> = entries.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
@@ -309,7 +313,7 @@ fn directories_are_listed_without_what_a_terminal_would_obey() {
     assert_eq!(entries[2]["mode"], "4755");
     assert_eq!(entries[2]["size_bytes"], 8);
 
-    let output = inspect(&scene, &["--text", "ls", "/etc"]).output().unwrap();
+    let output = inspect(&context, &["--text", "ls", "/etc"]).output().unwrap();
     assert!(stdout(&output).contains("\\u{1b}[31mred\\n"), "{}", stdout(&output));
     assert!(
         stdout(&output).contains("\\u{202e}txt -> \\u{2066}exe\\u{61c}\n"),
@@ -317,13 +321,13 @@ fn directories_are_listed_without_what_a_terminal_would_obey() {
         stdout(&output)
     );
     assert_eq!(stdout(&output).lines().count(), 4);
-    let output = inspect(&scene, &["--json", "ls", "/etc/broken"]).output().unwrap();
+    let output = inspect(&context, &["--json", "ls", "/etc/broken"]).output().unwrap();
     assert_eq!(json(stdout(&output))["entries"][0]["name"], "broken");
 }
 
 #[test]
-fn files_of_all_times_come_out_of_inodes_too() {
-    let scene = Scene::new();
+fn inline_files_have_contents_and_times_before_1970_and_after_2038() {
+    let context = Context::new();
     let mut tar = tar::Builder::new(Vec::new());
     for (name, mtime) in [("new", 5_000_000_000), ("later", 3_000_000_000_u64)] {
         let mut header = tar::Header::new_gnu();
@@ -332,12 +336,12 @@ fn files_of_all_times_come_out_of_inodes_too() {
         header.set_mtime(mtime);
         tar.append_data(&mut header, name, &b"welcome\n"[..]).unwrap();
     }
-    // A pax header is the only one that has times before 1970.
+    // Only a PAX header has times before 1970.
     tar.append_pax_extensions([("mtime", &b"-1.5"[..])]).unwrap();
     file(&mut tar, "old", 0o644, b"welcome\n");
-    let layer = scene.layout.gzip_layer(&tar.into_inner().unwrap());
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let mut build = scene.build(&image);
+    let layer = context.layout.gzip_layer(&tar.into_inner().unwrap());
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let mut build = context.build(&image);
     let output = build.args(["--inline-data", "--size-mib", "16"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     for (path, mtime) in [
@@ -345,16 +349,16 @@ fn files_of_all_times_come_out_of_inodes_too() {
         ("/later", "3000000000.000000000"),
         ("/old", "-2.500000000"),
     ] {
-        let output = inspect(&scene, &["cat", path]).output().unwrap();
+        let output = inspect(&context, &["cat", path]).output().unwrap();
         assert_eq!(stdout(&output), "welcome\n", "{path}: {}", stderr(&output));
-        let output = inspect(&scene, &["--json", "ls", path]).output().unwrap();
+        let output = inspect(&context, &["--json", "ls", path]).output().unwrap();
         assert_eq!(json(stdout(&output))["entries"][0]["mtime"], mtime, "{path}");
     }
 }
 
 #[test]
-fn a_walk_ends_where_one_of_linux_does() {
-    let scene = scene_of(|tar| {
+fn path_lookup_has_the_limits_of_linux() {
+    let context = build_entries(|tar| {
         file(tar, "etc/motd", 0o640, b"welcome\n");
         link(tar, "loop", "loop");
         link(tar, "file", "etc/motd");
@@ -363,7 +367,7 @@ fn a_walk_ends_where_one_of_linux_does() {
             link(tar, &format!("links/{number}"), &format!("{}", number - 1));
         }
     });
-    let output = inspect(&scene, &["cat", "/links/39"]).output().unwrap();
+    let output = inspect(&context, &["cat", "/links/39"]).output().unwrap();
     assert_eq!(stdout(&output), "welcome\n", "40 symlinks: {}", stderr(&output));
     for (path, message) in [
         ("/links/40", "too many symlinks"),
@@ -374,7 +378,7 @@ fn a_walk_ends_where_one_of_linux_does() {
         ("/etc", "is a directory"),
         ("/dev/null", "no such file"),
     ] {
-        let output = inspect(&scene, &["cat", path]).output().unwrap();
+        let output = inspect(&context, &["cat", path]).output().unwrap();
         assert!(stderr(&output).contains(message), "{path}: {}", stderr(&output));
         assert_eq!(output.status.code(), Some(1), "{path}");
     }
@@ -382,8 +386,8 @@ fn a_walk_ends_where_one_of_linux_does() {
 
 /// Each of 20,000 steps would read 200 blocks again.
 #[test]
-fn a_way_that_leads_through_a_large_directory_again_and_again_ends_soon() {
-    let scene = scene_of(|tar| {
+fn repeated_lookups_in_a_large_directory_are_fast() {
+    let context = build_entries(|tar| {
         for number in 0..4000 {
             link(tar, &format!("large/{number:0200}"), "x");
         }
@@ -399,19 +403,19 @@ fn a_way_that_leads_through_a_large_directory_again_and_again_ends_soon() {
         file(tar, "large/step-38", 0o644, b"the end");
     });
     let begin = Instant::now();
-    let output = inspect(&scene, &["cat", "/large/step-0"]).output().unwrap();
+    let output = inspect(&context, &["cat", "/large/step-0"]).output().unwrap();
     assert_eq!(stdout(&output), "the end", "{}", stderr(&output));
     assert!(begin.elapsed() < Duration::from_mins(2), "{:?}", begin.elapsed());
 }
 
 #[test]
-fn damage_is_told_apart_from_what_is_not_there() {
-    let scene = scene_of(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
-    let mut bytes = fs::read(scene.output()).unwrap();
+fn a_damaged_directory_is_not_reported_as_not_found() {
+    let context = build_entries(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
+    let mut bytes = fs::read(context.output()).unwrap();
     let name = bytes.windows(4).position(|name| name == b"motd").unwrap();
     bytes[name] = b'M';
-    fs::write(scene.output(), &bytes).unwrap();
-    let output = inspect(&scene, &["cat", "/etc/motd"]).output().unwrap();
+    fs::write(context.output(), &bytes).unwrap();
+    let output = inspect(&context, &["cat", "/etc/motd"]).output().unwrap();
     assert!(
         stderr(&output).contains("the checksum of the entries of directory"),
         "{}",
@@ -425,22 +429,22 @@ fn damage_is_told_apart_from_what_is_not_there() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_a_failure_of_its_kind() {
-    let scene = scene_of(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
+fn each_failure_of_inspect_has_its_kind() {
+    let context = build_entries(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
     for (arguments, kind) in [
         (&["cat", "/nothing"][..], "not_found"),
         (&["ls", "/nothing/here"], "not_found"),
         (&["cat", "/etc"], "permanent"),
         (&["cp", "/etc/motd", "/nowhere/at/all"], "not_found"),
     ] {
-        let output = inspect(&scene, arguments).args(["--mode", "ax"]).output().unwrap();
+        let output = inspect(&context, arguments).args(["--mode", "ax"]).output().unwrap();
         assert_eq!(failure(&output)["kind"], kind, "{arguments:?}");
     }
-    fs::write(scene.output(), "nothing of the kind").unwrap();
-    let output = inspect(&scene, &["--mode", "ax"]).output().unwrap();
+    fs::write(context.output(), "nothing of the kind").unwrap();
+    let output = inspect(&context, &["--mode", "ax"]).output().unwrap();
     let message = failure(&output)["message"].as_str().unwrap().to_owned();
     assert!(message.contains("not an ext2, ext3 or ext4 file system"), "{message}");
-    fs::remove_file(scene.output()).unwrap();
-    let output = inspect(&scene, &["--mode", "ax"]).output().unwrap();
+    fs::remove_file(context.output()).unwrap();
+    let output = inspect(&context, &["--mode", "ax"]).output().unwrap();
     assert_eq!(failure(&output)["kind"], "not_found");
 }

@@ -1,28 +1,29 @@
-//! What is said of a layer that cannot be applied: which layer, which entry, what is wrong with it, and what to do.
+//! Tests of messages for layers that cannot be applied: they name the layer, the entry, the fault
+//! and a remedy.
 
-use super::scene::{Scene, failure};
+use super::context::{Context, failure};
 use support::single_image::{digest, gzip};
 use support::tar::{BLOCK, Entry, Header, archive};
 
-/// Builds an image whose second layer is bad, and looks for words in the message and in the remedy.
+/// Builds an image with a bad second layer, and checks the message, the kind and the remedy.
 fn check(tar: &[u8], blob: &[u8], kind: &str, message: &str, remedy: &str) {
-    let scene = Scene::new();
-    let good = scene.layout.gzip_layer(&archive(&[Entry::file("etc/hostname", "x")]));
+    let context = Context::new();
+    let good = context.layout.gzip_layer(&archive(&[Entry::file("etc/hostname", "x")]));
     let named = digest(blob);
-    let bad = scene.layout.layer(blob, digest(tar));
-    let image = scene.layout.pinned(&scene.layout.image(&[good, bad]));
+    let bad = context.layout.layer(blob, digest(tar));
+    let image = context.layout.pinned(&context.layout.image(&[good, bad]));
     let error = failure(
-        &scene
+        &context
             .build(&image)
             .args(["--mode", "ax", "--init=none"])
             .output()
             .unwrap(),
     );
-    let said = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
+    let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
     let layer = format!("could not apply layer 2 of 2, {named}: ");
-    assert!(said("message").starts_with(&layer), "{error}");
-    assert!(said("message").contains(message), "{message:?} is missing in {error}");
-    assert!(said("remediation").contains(remedy), "{remedy:?} is missing in {error}");
+    assert!(text("message").starts_with(&layer), "{error}");
+    assert!(text("message").contains(message), "{message:?} is missing in {error}");
+    assert!(text("remediation").contains(remedy), "{remedy:?} is missing in {error}");
     assert_eq!(error["kind"], kind, "{error}");
 }
 
@@ -158,7 +159,7 @@ fn entries_that_cannot_be_read_are_named_with_a_reason_and_a_remedy() {
 }
 
 #[test]
-fn damage_is_told_from_tools_that_err() {
+fn damaged_layers_are_named_with_a_reason_and_a_remedy() {
     let tar = archive(&[Entry::file("a", vec![b'x'; 2000]), Entry::file("b", "y")]);
     let mut checksum = tar.clone();
     checksum[5 * BLOCK] ^= 1;

@@ -1,21 +1,21 @@
-//! What an image may cost, and what is said of one that costs more.
+//! Tests of the limits on images: the `--max-*` flags, and limits that no flag raises.
 
 use serde_json::Value;
 
-use super::scene::{Scene, failure, tar};
+use super::context::{Context, failure, tar};
 use support::single_image::{digest, gzip};
 use support::tar::{Entry, archive};
 
 #[test]
 fn each_limit_names_the_layer_the_entry_and_the_flag_that_raises_it() {
-    let scene = Scene::new();
-    let lower = scene.layout.gzip_layer(&tar(&[("etc/hostname", b"lower\n")]));
-    let content = vec![0; 3 << 20];
-    let upper = tar(&[("etc/motd", b"welcome\n"), ("zeros", &content)]);
-    let upper = scene.layout.layer(&gzip(&upper), digest(&upper));
-    let reference = scene.layout.pinned(&scene.layout.image(&[lower, upper]));
+    let context = Context::new();
+    let lower = context.layout.gzip_layer(&tar(&[("etc/hostname", b"lower\n")]));
+    let zeros = vec![0; 3 << 20];
+    let upper = tar(&[("etc/motd", b"welcome\n"), ("zeros", &zeros)]);
+    let upper = context.layout.layer(&gzip(&upper), digest(&upper));
+    let reference = context.layout.pinned(&context.layout.image(&[lower, upper]));
     let run = |arguments: &[&str]| {
-        let mut command = scene.build(&reference);
+        let mut command = context.build(&reference);
         command
             .args(["--free-mib=0", "--no-journal", "--mode=ax"])
             .args(arguments);
@@ -37,27 +37,29 @@ fn each_limit_names_the_layer_the_entry_and_the_flag_that_raises_it() {
             assert!(message.contains(word), "{word:?} is missing in {message:?}");
         }
         assert!(error["remediation"].as_str().unwrap().contains(flag), "{error}");
-        assert!(scene.left().is_empty());
+        assert!(context.output_names().is_empty());
         let output = run(&[flag, enough]);
         assert!(output.status.success(), "{flag} {enough}: {output:?}");
-        std::fs::remove_file(scene.output()).unwrap();
+        std::fs::remove_file(context.output()).unwrap();
     }
 }
 
-/// What building an image of two layers says, of which the upper one has these entries besides a first.
+/// Returns the error of building an image of two layers. The upper layer has an entry `first`, and
+/// then these.
 fn refused(entries: &[Entry], arguments: &[&str]) -> Value {
-    let scene = Scene::new();
-    let lower = scene.layout.gzip_layer(&archive(&[Entry::file("lower", "")]));
+    let context = Context::new();
+    let lower = context.layout.gzip_layer(&archive(&[Entry::file("lower", "")]));
     let upper = archive(&[&[Entry::file("first", "")], entries].concat());
-    let upper = scene.layout.gzip_layer(&upper);
-    let reference = scene.layout.pinned(&scene.layout.image(&[lower, upper]));
-    let mut command = scene.build(&reference);
+    let upper = context.layout.gzip_layer(&upper);
+    let reference = context.layout.pinned(&context.layout.image(&[lower, upper]));
+    let mut command = context.build(&reference);
     let error = failure(&command.arg("--mode=ax").args(arguments).output().unwrap());
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
     error
 }
 
-fn assert_says(error: &Value, words: &str) {
+/// Asserts that a message has each of the words.
+fn assert_message(error: &Value, words: &str) {
     let message = error["message"].as_str().unwrap();
     for word in words.split_whitespace() {
         assert!(message.contains(word), "{word:?} is missing in {message:?}");
@@ -65,17 +67,17 @@ fn assert_says(error: &Value, words: &str) {
 }
 
 #[test]
-fn the_limit_of_metadata_names_them_too() {
+fn the_metadata_limit_names_the_layer_the_entry_and_the_flag() {
     let file = |index| Entry::file(format!("file-{index}"), "").pax("SCHILY.xattr.user.a", vec![b'v'; 60_000]);
     let entries: Vec<_> = (1..=9).map(file).collect();
     let error = refused(&entries, &["--max-metadata-mib=1"]);
     assert_eq!(error["kind"], "policy_denied", "{error}");
-    assert_says(&error, "layer 2 of 2 entry 10 \"file-9\" 1082476 bytes 1048576 allowed");
+    assert_message(&error, "layer 2 of 2 entry 10 \"file-9\" 1082476 bytes 1048576 allowed");
     let remediation = error["remediation"].as_str().unwrap();
     assert!(remediation.ends_with("--max-metadata-mib, to at least 2"), "{error}");
 }
 
-/// Nothing raises these: they are those of Linux, of ext4, or of what is sane.
+/// No flag raises these limits: they come from Linux or ext4, or are far above real images.
 #[test]
 fn limits_without_a_flag_name_the_layer_the_entry_and_the_value() {
     let sparse = Entry::file("huge", "")
@@ -115,24 +117,24 @@ fn limits_without_a_flag_name_the_layer_the_entry_and_the_value() {
         ),
     ] {
         let error = refused(&entries, &[]);
-        assert_says(&error, "layer 2 of 2");
-        assert_says(&error, words);
+        assert_message(&error, "layer 2 of 2");
+        assert_message(&error, words);
         assert_ne!(error["remediation"], "", "{error}");
     }
     let error = refused(&[symlink(1024)], &["--block-size=1024"]);
-    assert_says(&error, "layer 2 of 2 entry 2 \"link\" 1024 bytes 1023");
+    assert_message(&error, "layer 2 of 2 entry 2 \"link\" 1024 bytes 1023");
     assert!(
         error["remediation"].as_str().unwrap().contains("--block-size"),
         "{error}"
     );
 }
 
-/// The layers are small, but the disk needs room for the journal.
+/// The layers are small, but the disk image needs room for the journal.
 #[test]
-fn a_disk_that_fits_is_limited_and_one_that_is_asked_for_is_not() {
-    let (scene, reference) = Scene::with_image();
+fn max_size_limits_a_fitted_disk_but_not_an_explicit_size() {
+    let (context, reference) = Context::with_image();
     let run = |arguments: &[&str]| {
-        let mut command = scene.build(&reference);
+        let mut command = context.build(&reference);
         command.args(["--mode=ax", "--max-size-mib=8"]).args(arguments);
         command.output().unwrap()
     };
@@ -151,15 +153,15 @@ fn a_disk_that_fits_is_limited_and_one_that_is_asked_for_is_not() {
 }
 
 #[test]
-fn an_archive_of_few_bytes_does_not_fill_the_disk() {
-    let scene = Scene::new();
-    let archive = scene.root.path().join("zeros.gz");
+fn max_size_limits_a_decompressed_archive() {
+    let context = Context::new();
+    let archive = context.root.path().join("zeros.gz");
     std::fs::write(&archive, gzip(&vec![0; 16 << 20]).repeat(5)).unwrap();
-    let mut command = scene.build(&format!("oci-archive:{}", archive.display()));
+    let mut command = context.build(&format!("oci-archive:{}", archive.display()));
     command.args(["--allow-mutable", "--mode=ax", "--max-size-mib=1"]);
     let error = failure(&command.output().unwrap());
     assert_eq!(error["kind"], "policy_denied", "{error}");
     let remediation = error["remediation"].as_str().unwrap();
     assert!(remediation.contains("raise the limit with --max-size-mib"), "{error}");
-    assert!(super::scene::names(&scene.root.path().join("state/tmp")).is_empty());
+    assert!(super::context::names(&context.root.path().join("state/tmp")).is_empty());
 }

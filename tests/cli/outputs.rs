@@ -1,4 +1,5 @@
-//! Where an image can be written to, and where not.
+//! Tests of outputs: the paths that `--out` accepts, permissions, and disks or limits that are
+//! full.
 
 use std::fs;
 use std::path::Path;
@@ -7,15 +8,16 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::scene::{Scene, failure, microagent, stderr};
+use super::context::{Context, failure, microagent, stderr};
 #[cfg(target_os = "linux")]
-use super::scene::{json, stdout, tar};
+use super::context::{json, stdout, tar};
 use support::single_image::digest;
 #[cfg(target_os = "linux")]
 use support::skip::skip;
 
-/// Fails to build to a path, and says why; the image isn't there either, but that must not be noticed first.
-fn refused(scene: &Scene, path: &Path) -> Value {
+/// Returns the error of a build to a path. The image is missing as well, which the build must not
+/// notice first.
+fn refused(context: &Context, path: &Path) -> Value {
     let output = microagent()
         .args([
             "rootfs",
@@ -26,58 +28,63 @@ fn refused(scene: &Scene, path: &Path) -> Value {
             "--out",
         ])
         .arg(path)
-        .current_dir(scene.outputs())
+        .current_dir(context.outputs())
         .output()
         .unwrap();
     failure(&output)
 }
 
 #[test]
-fn a_directory_is_no_output() {
-    let scene = Scene::new();
-    for path in [scene.outputs(), scene.outputs().join("new/"), "..".into(), "/".into()] {
-        let error = refused(&scene, &path);
+fn a_directory_as_output_is_refused() {
+    let context = Context::new();
+    for path in [
+        context.outputs(),
+        context.outputs().join("new/"),
+        "..".into(),
+        "/".into(),
+    ] {
+        let error = refused(&context, &path);
         assert_eq!(error["kind"], "conflict", "{error}");
         assert!(error["message"].as_str().unwrap().contains("directory"), "{error}");
     }
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
-fn a_missing_directory_is_not_found_before_the_image_is_read() {
-    let scene = Scene::new();
-    let error = refused(&scene, &scene.outputs().join("missing/rootfs.ext4"));
+fn a_missing_directory_is_reported_before_the_image_is_read() {
+    let context = Context::new();
+    let error = refused(&context, &context.outputs().join("missing/rootfs.ext4"));
     assert_eq!(error["kind"], "not_found");
     assert!(
         error["message"].as_str().unwrap().contains("missing/rootfs.ext4"),
         "{error}"
     );
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[cfg(unix)]
 #[test]
-fn devices_and_symlinks_are_no_outputs() {
-    let scene = Scene::new();
-    let file = scene.outputs().join("file");
+fn character_devices_and_symlinks_as_output_are_refused() {
+    let context = Context::new();
+    let file = context.outputs().join("file");
     fs::write(&file, "precious").unwrap();
-    let link = scene.outputs().join("link");
+    let link = context.outputs().join("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    let dangling = scene.outputs().join("dangling");
+    let dangling = context.outputs().join("dangling");
     std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
-    for (path, what) in [(link, "symlink"), (dangling, "symlink"), ("/dev/null".into(), "device")] {
-        let error = refused(&scene, &path);
+    for (path, file_type) in [(link, "symlink"), (dangling, "symlink"), ("/dev/null".into(), "device")] {
+        let error = refused(&context, &path);
         assert_eq!(error["kind"], "conflict", "{error}");
-        assert!(error["message"].as_str().unwrap().contains(what), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(file_type), "{error}");
         assert_ne!(error["remediation"], Value::Null);
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-    assert_eq!(scene.left(), ["dangling", "file", "link"]);
+    assert_eq!(context.output_names(), ["dangling", "file", "link"]);
 }
 
 #[test]
-fn a_name_in_the_working_directory_is_enough() {
-    let (scene, image) = Scene::with_image();
+fn output_may_be_a_name_in_the_working_directory() {
+    let (context, image) = Context::with_image();
     let output = microagent()
         .args([
             "rootfs",
@@ -88,21 +95,21 @@ fn a_name_in_the_working_directory_is_enough() {
             "--out",
             "here.ext4",
         ])
-        .current_dir(scene.outputs())
+        .current_dir(context.outputs())
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(scene.left(), ["here.ext4"]);
+    assert_eq!(context.output_names(), ["here.ext4"]);
 }
 
 #[test]
-fn an_existing_file_is_replaced() {
-    let (scene, image) = Scene::with_image();
-    fs::write(scene.output(), "old").unwrap();
-    let output = scene.build(&image).output().unwrap();
+fn an_existing_output_is_replaced() {
+    let (context, image) = Context::with_image();
+    fs::write(context.output(), "old").unwrap();
+    let output = context.build(&image).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(fs::metadata(scene.output()).unwrap().len(), 1 << 30);
-    assert_eq!(scene.left(), ["rootfs.ext4"]);
+    assert_eq!(fs::metadata(context.output()).unwrap().len(), 1 << 30);
+    assert_eq!(context.output_names(), ["rootfs.ext4"]);
 }
 
 #[cfg(windows)]
@@ -110,25 +117,25 @@ fn an_existing_file_is_replaced() {
 fn a_file_that_is_open_elsewhere_is_refused_before_the_image_is_read() {
     use std::os::windows::fs::OpenOptionsExt;
     const FILE_SHARE_READ: u32 = 1;
-    let scene = Scene::new();
-    fs::write(scene.output(), "precious").unwrap();
+    let context = Context::new();
+    fs::write(context.output(), "precious").unwrap();
     let mut options = fs::File::options();
-    let open = options.read(true).share_mode(FILE_SHARE_READ).open(scene.output());
-    let error = refused(&scene, &scene.output());
+    let open = options.read(true).share_mode(FILE_SHARE_READ).open(context.output());
+    let error = refused(&context, &context.output());
     assert_eq!(error["kind"], "transient", "{error}");
     assert!(error["message"].as_str().unwrap().contains("rootfs.ext4"), "{error}");
     assert!(error["remediation"].as_str().unwrap().contains("close"), "{error}");
     drop(open.unwrap());
-    assert_eq!(scene.left(), ["rootfs.ext4"]);
-    assert_eq!(fs::read_to_string(scene.output()).unwrap(), "precious");
+    assert_eq!(context.output_names(), ["rootfs.ext4"]);
+    assert_eq!(fs::read_to_string(context.output()).unwrap(), "precious");
 }
 
 #[cfg(unix)]
 #[test]
-fn permissions_are_those_of_any_new_file() {
+fn permissions_of_the_output_follow_the_umask() {
     use std::os::unix::fs::PermissionsExt;
-    let (scene, image) = Scene::with_image();
-    let build = scene.build(&image);
+    let (context, image) = Context::with_image();
+    let build = context.build(&image);
     let arguments: Vec<_> = build.get_args().collect();
     let status = Command::new("sh")
         .args(["-c", "umask 027 && exec \"$@\"", "sh"])
@@ -139,16 +146,16 @@ fn permissions_are_those_of_any_new_file() {
         .status;
     assert_eq!(status.code(), Some(0));
     assert_eq!(
-        fs::metadata(scene.output()).unwrap().permissions().mode() & 0o7777,
+        fs::metadata(context.output()).unwrap().permissions().mode() & 0o7777,
         0o640
     );
 }
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_may_not_grow_leaves_nothing() {
-    let (scene, image) = Scene::with_image();
-    let mut build = scene.build(&image);
+fn a_limit_on_file_sizes_leaves_nothing() {
+    let (context, image) = Context::with_image();
+    let mut build = context.build(&image);
     build.args(["--mode", "ax"]);
     let arguments: Vec<_> = build.get_args().collect();
     let output = Command::new("sh")
@@ -159,15 +166,15 @@ fn a_file_that_may_not_grow_leaves_nothing() {
         .unwrap();
     let error = failure(&output);
     assert_eq!(error["kind"], "resource_exhausted", "{error}");
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
-/// As under `ulimit -n`; with most of these limits, the build fails somewhere.
+/// Low limits of `ulimit -n`: most of them make the build fail at one of its steps.
 #[cfg(unix)]
 #[test]
 fn too_few_descriptors_leave_nothing() {
-    let (scene, image) = Scene::with_image();
-    let mut build = scene.build(&image);
+    let (context, image) = Context::with_image();
+    let mut build = context.build(&image);
     build.args(["--mode", "ax", "--size-mib", "16"]);
     let mut failed = 0;
     for limit in 5..24 {
@@ -178,15 +185,19 @@ fn too_few_descriptors_leave_nothing() {
             .output()
             .unwrap();
         if output.status.success() {
-            assert_eq!(scene.left(), ["rootfs.ext4"], "{limit}");
-            fs::remove_file(scene.output()).unwrap();
+            assert_eq!(context.output_names(), ["rootfs.ext4"], "{limit}");
+            fs::remove_file(context.output()).unwrap();
         } else {
             let error = failure(&output);
             assert!(
                 error["message"].as_str().unwrap().contains("open files"),
                 "{limit}: {error}"
             );
-            assert!(scene.left().is_empty(), "{limit}: {:?}", scene.left());
+            assert!(
+                context.output_names().is_empty(),
+                "{limit}: {:?}",
+                context.output_names()
+            );
             failed += 1;
         }
     }
@@ -196,19 +207,19 @@ fn too_few_descriptors_leave_nothing() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_nothing() {
-    let scene = Scene::new();
-    let content: Vec<u8> = (0..4_u32 << 20)
+    let context = Context::new();
+    let data: Vec<u8> = (0..4_u32 << 20)
         .map(|byte| byte.to_le_bytes()[byte as usize % 3] | 1)
         .collect();
-    let layer = scene.layout.gzip_layer(&tar(&[("data", &content)]));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let mut build = scene.build(&image);
+    let layer = context.layout.gzip_layer(&tar(&[("data", &data)]));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let mut build = context.build(&image);
     build.args(["--mode", "ax"]);
     let script = "mount -t tmpfs -o size=1m none \"$0\" && echo precious > \"$0/old\" && { \"$@\"; status=$?; } && \
                   ls -A \"$0\" && exit $status";
     let output = Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c", script])
-        .arg(scene.outputs())
+        .arg(context.outputs())
         .arg(build.get_program())
         .args(build.get_args())
         .output();

@@ -1,18 +1,19 @@
-//! What is printed when an image is built, and what is in it.
+//! Tests of successful builds: the report, the warnings, and the bytes that flags and variables
+//! change.
 
 use std::fs;
 
 use sha2::{Digest, Sha256};
 
-use super::scene::{Scene, complaints, failure, json, microagent, stderr, stdout, tar};
+use super::context::{Context, failure, json, microagent, stderr, stderr_lines, stdout, tar};
 use support::single_image::{digest, gzip};
 
 #[test]
-fn json_says_what_was_made_of_what() {
-    let (scene, image) = Scene::with_image();
-    let output = scene.build(&image).arg("--json").output().unwrap();
+fn json_report_has_all_keys() {
+    let (context, image) = Context::with_image();
+    let output = context.build(&image).arg("--json").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(complaints(&output).is_empty(), "{}", stderr(&output));
+    assert!(stderr_lines(&output).is_empty(), "{}", stderr(&output));
 
     let report = json(stdout(&output));
     let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
@@ -45,7 +46,7 @@ fn json_says_what_was_made_of_what() {
         report["platform"],
         serde_json::json!({"os": "linux", "architecture": "amd64", "variant": null})
     );
-    assert_eq!(report["output_path"], scene.output().to_str().unwrap());
+    assert_eq!(report["output_path"], context.output().to_str().unwrap());
     assert!(report["output_digest"].is_null());
     assert_eq!(report["format"], "ext4");
     assert_eq!(report["init_path"], "/sbin/microagent-init");
@@ -54,24 +55,24 @@ fn json_says_what_was_made_of_what() {
     assert_eq!(report["builder_phase"], "complete");
     assert_eq!(report["layer_digests"].as_array().unwrap().len(), 2);
     assert_eq!(report["size_bytes"], 1_u64 << 30);
-    assert_eq!(report["size_bytes"], fs::metadata(scene.output()).unwrap().len());
+    assert_eq!(report["size_bytes"], fs::metadata(context.output()).unwrap().len());
     assert!(report["used_bytes"].as_u64().unwrap() < 1 << 30);
     assert!(report["inode_count"].as_u64().unwrap() > 10);
-    assert_eq!(scene.left(), ["rootfs.ext4"]);
+    assert_eq!(context.output_names(), ["rootfs.ext4"]);
 }
 
 #[test]
-fn what_is_left_out_of_a_layer_is_said() {
-    let scene = Scene::new();
+fn data_after_the_end_of_a_tar_is_a_warning() {
+    let context = Context::new();
     let mut layer = tar(&[("etc/motd", b"welcome\n")]);
     layer.extend([b'x'; 512]);
-    let layer = scene.layout.gzip_layer(&layer);
+    let layer = context.layout.gzip_layer(&layer);
     let digest = layer.descriptor["digest"].as_str().unwrap().to_owned();
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let output = scene.build(&image).arg("--json").output().unwrap();
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let output = context.build(&image).arg("--json").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(
-        complaints(&output),
+        stderr_lines(&output),
         [format!(
             "warning: layer {digest}: ignored data after the end of the archive"
         )]
@@ -79,11 +80,11 @@ fn what_is_left_out_of_a_layer_is_said() {
     json(stdout(&output));
 }
 
-/// Bytes decide how a layer is compressed, and a media type that says otherwise is said to.
+/// The bytes decide how a layer is decompressed. A media type that contradicts them is a warning.
 #[test]
-fn media_types_that_lie_are_said() {
+fn a_wrong_media_type_is_a_warning() {
     let tar = tar(&[("etc/motd", b"welcome\n")]);
-    for (media_type, blob, said) in [
+    for (media_type, blob, found) in [
         (
             "application/vnd.oci.image.layer.v1.tar",
             gzip(&tar),
@@ -100,16 +101,16 @@ fn media_types_that_lie_are_said() {
             "not compressed",
         ),
     ] {
-        let scene = Scene::new();
-        let layer = scene.layout.layer_of(media_type, &blob, digest(&tar));
-        let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-        let output = scene.build(&image).arg("--json").output().unwrap();
+        let context = Context::new();
+        let layer = context.layout.layer_of(media_type, &blob, digest(&tar));
+        let image = context.layout.pinned(&context.layout.image(&[layer]));
+        let output = context.build(&image).arg("--json").output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let digest = digest(&blob);
         assert_eq!(
-            complaints(&output),
+            stderr_lines(&output),
             [format!(
-                "warning: layer {digest}: is {said}, although its media type is {media_type}"
+                "warning: layer {digest}: is {found}, although its media type is {media_type}"
             )]
         );
     }
@@ -117,59 +118,59 @@ fn media_types_that_lie_are_said() {
 
 /// layer.md, "Non-Distributable Layers": the media type changes nothing, nor do `urls`.
 #[test]
-fn layers_that_are_not_distributed_are_layers() {
+fn nondistributable_layers_are_applied() {
     let tar = tar(&[("etc/motd", b"welcome\n")]);
     for media_type in [
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     ] {
-        let scene = Scene::new();
-        let mut layer = scene.layout.layer_of(media_type, &gzip(&tar), digest(&tar));
+        let context = Context::new();
+        let mut layer = context.layout.layer_of(media_type, &gzip(&tar), digest(&tar));
         layer.descriptor["urls"] = serde_json::json!(["http://127.0.0.1:9/layer"]);
-        let blob = scene.layout.blob_path(&layer);
-        let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-        let output = scene.build(&image).arg("--json").output().unwrap();
+        let blob = context.layout.blob_path(&layer);
+        let image = context.layout.pinned(&context.layout.image(&[layer]));
+        let output = context.build(&image).arg("--json").output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert!(complaints(&output).is_empty(), "{}", stderr(&output));
+        assert!(stderr_lines(&output).is_empty(), "{}", stderr(&output));
 
         fs::remove_file(blob).unwrap();
-        let output = scene.build(&image).args(["--mode", "ax"]).output().unwrap();
+        let output = context.build(&image).args(["--mode", "ax"]).output().unwrap();
         assert_eq!(failure(&output)["kind"], "not_found");
     }
 }
 
 #[test]
 fn a_tag_resolves_to_a_pinned_reference() {
-    let (scene, image) = Scene::with_image();
-    let output = scene
-        .build(&scene.layout.tagged())
+    let (context, image) = Context::with_image();
+    let output = context
+        .build(&context.layout.tagged())
         .args(["--json", "--allow-mutable"])
         .output()
         .unwrap();
     let report = json(stdout(&output));
-    assert_eq!(report["image_ref"], scene.layout.tagged());
+    assert_eq!(report["image_ref"], context.layout.tagged());
     assert_eq!(report["resolved_ref"], image);
 }
 
 #[test]
 fn text_names_the_output() {
-    let (scene, image) = Scene::with_image();
-    let output = scene.build(&image).arg("--text").output().unwrap();
+    let (context, image) = Context::with_image();
+    let output = context.build(&image).arg("--text").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(
-        stdout(&output).starts_with(&format!("built {}\n", scene.output().display())),
+        stdout(&output).starts_with(&format!("built {}\n", context.output().display())),
         "{}",
         stdout(&output)
     );
     assert!(stdout(&output).contains("1024 MiB") && stdout(&output).contains("linux/amd64, 2 layers"));
 }
 
-/// Flags, `MICROAGENT_OUTPUT`, `MICROAGENT_MODE`, and whether the result is JSON.
+/// Flags, `MICROAGENT_OUTPUT`, `MICROAGENT_MODE`, and true if the report is JSON.
 type Row<'a> = (&'a [&'a str], &'a str, &'a str, bool);
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_default() {
-    let (scene, image) = Scene::with_image();
+fn flags_override_variables_and_variables_the_default() {
+    let (context, image) = Context::with_image();
     let table: &[Row] = &[
         (&[], "", "", true),
         (&[], "text", "", false),
@@ -182,7 +183,7 @@ fn flags_win_over_the_environment_and_that_over_the_default() {
         (&[], "", "ax", true),
     ];
     for (arguments, output_variable, mode_variable, is_json) in table {
-        let output = scene
+        let output = context
             .build(&image)
             .args(*arguments)
             .env("MICROAGENT_OUTPUT", output_variable)
@@ -199,8 +200,8 @@ fn flags_win_over_the_environment_and_that_over_the_default() {
 }
 
 #[test]
-fn global_flags_come_before_the_command_too() {
-    let (scene, image) = Scene::with_image();
+fn global_flags_before_the_command() {
+    let (context, image) = Context::with_image();
     let output = microagent()
         .args([
             "--text",
@@ -213,7 +214,7 @@ fn global_flags_come_before_the_command_too() {
             &image,
             "--out",
         ])
-        .arg(scene.output())
+        .arg(context.output())
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -221,10 +222,10 @@ fn global_flags_come_before_the_command_too() {
 }
 
 #[test]
-fn uuid_label_and_size_are_those_asked_for() {
-    let (scene, image) = Scene::with_image();
+fn flags_set_uuid_label_and_size() {
+    let (context, image) = Context::with_image();
     let uuid = "6b8e2bd4-9d23-4c5a-9a37-0b5f1d2c3e4f";
-    let output = scene
+    let output = context
         .build(&image)
         .args([
             "--json",
@@ -242,15 +243,15 @@ fn uuid_label_and_size_are_those_asked_for() {
     assert_eq!(report["size_bytes"], 64 << 20);
 
     // s_uuid and s_volume_name of the superblock, which begins at byte 1024.
-    let superblock = &fs::read(scene.output()).unwrap()[1024..2048];
+    let superblock = &fs::read(context.output()).unwrap()[1024..2048];
     assert_eq!(superblock[0x68..0x78], *uuid::Uuid::parse_str(uuid).unwrap().as_bytes());
     assert_eq!(superblock[0x78..0x88], *b"sixteen letters!");
 }
 
 #[test]
 fn uuid_and_hash_seed_derive_from_the_digest() {
-    let (scene, image) = Scene::with_image();
-    let output = scene
+    let (context, image) = Context::with_image();
+    let output = context
         .build(&image)
         .args(["--json", "--size-mib", "64"])
         .output()
@@ -261,25 +262,25 @@ fn uuid_and_hash_seed_derive_from_the_digest() {
     assert_eq!(report["uuid"], uuid.to_string());
 
     // s_uuid and s_hash_seed of the superblock.
-    let superblock = &fs::read(scene.output()).unwrap()[1024..2048];
+    let superblock = &fs::read(context.output()).unwrap()[1024..2048];
     assert_eq!(superblock[0x68..0x78], *uuid.as_bytes());
     assert_eq!(superblock[0xec..0xfc], hash("microagent rootfs hash seed")[..16]);
 }
 
 #[test]
-fn the_same_image_gives_the_same_bytes_elsewhere() {
-    let (scene, image) = Scene::with_image();
+fn bytes_do_not_depend_on_directory_time_zone_or_locale() {
+    let (context, image) = Context::with_image();
     let small = ["--json", "--size-mib", "16"];
-    scene
+    context
         .build(&image)
         .args(small)
         .env("TZ", "Asia/Tokyo")
         .env("LANG", "tr_TR.UTF-8")
         .output()
         .unwrap();
-    let first = fs::read(scene.output()).unwrap();
+    let first = fs::read(context.output()).unwrap();
 
-    let (elsewhere, image) = Scene::with_image();
+    let (elsewhere, image) = Context::with_image();
     elsewhere
         .build(&image)
         .args(small)
@@ -291,24 +292,24 @@ fn the_same_image_gives_the_same_bytes_elsewhere() {
 }
 
 #[test]
-fn source_date_epoch_makes_newer_times_older() {
-    let scene = Scene::new();
+fn source_date_epoch_caps_newer_times() {
+    let context = Context::new();
     let mut header = tar::Header::new_ustar();
     header.set_mtime(2_000_000_000);
     header.set_size(0);
     let mut tar = tar::Builder::new(Vec::new());
     tar.append_data(&mut header, "file", &b""[..]).unwrap();
-    let layer = scene.layout.gzip_layer(&tar.into_inner().unwrap());
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let layer = context.layout.gzip_layer(&tar.into_inner().unwrap());
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
     let built = |epoch: &str| {
-        let mut build = scene.build(&image);
+        let mut build = context.build(&image);
         let output = build
             .args(["--json", "--size-mib", "16"])
             .env("SOURCE_DATE_EPOCH", epoch)
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        fs::read(scene.output()).unwrap()
+        fs::read(context.output()).unwrap()
     };
     let unchanged = built("");
     assert!(unchanged == built("2000000000"));
@@ -317,11 +318,11 @@ fn source_date_epoch_makes_newer_times_older() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_listening_is_no_failure() {
-    let (scene, image) = Scene::with_image();
+fn closed_stdout_is_not_a_failure() {
+    let (context, image) = Context::with_image();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = scene.build(&image).stdout(writer).output().unwrap();
+    let output = context.build(&image).stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
 }
@@ -329,9 +330,9 @@ fn nobody_listening_is_no_failure() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_report_that_cannot_be_written_is_a_failure() {
-    let (scene, image) = Scene::with_image();
+    let (context, image) = Context::with_image();
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = scene
+    let output = context
         .build(&image)
         .args(["--mode", "ax"])
         .stdout(full)

@@ -1,4 +1,4 @@
-//! What a signal leaves: nothing.
+//! Tests of signals: every command ends soon, and leaves no partial file.
 
 use std::fs;
 use std::io::Write;
@@ -10,36 +10,36 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::scene::{Scene, json, microagent, names, stderr, stdout, tar};
+use super::context::{Context, json, microagent, names, stderr, stdout, tar};
 use support::single_image::{digest, gzip};
 use support::wait::eventually;
 
-/// Bytes of zeros in one of the gzip members that all here is made of.
+/// Bytes of zeros in each gzip member of the slow images.
 const MEMBER: usize = 16 << 20;
 
-/// Members that it takes a while to decompress: 7 GiB.
+/// Gzip members of a slow image. Together they have 7 GiB, which take a while to decompress.
 const COUNT: usize = 448;
 
-/// An image that takes minutes to build, and the digest of its manifest: a file of 7 GiB of zeros, made of many gzip members of
-/// which each is small.
-fn slow_image(scene: &Scene) -> String {
+/// Adds an image that takes minutes to build, and returns the digest of its manifest. It has a file
+/// of 7 GiB of zeros, in many small gzip members.
+fn slow_image(context: &Context) -> String {
     let mut header = tar::Header::new_ustar();
     header.set_path("zeros").unwrap();
     header.set_mode(0o644);
     header.set_size((MEMBER * COUNT) as u64);
     header.set_cksum();
     let blob = [gzip(header.as_bytes()), gzip(&vec![0; MEMBER]).repeat(COUNT)].concat();
-    let layer = scene.layout.layer(&blob, digest(b"never reached"));
-    scene.layout.image(&[layer])
+    let layer = context.layout.layer(&blob, digest(b"never reached"));
+    context.layout.image(&[layer])
 }
 
-/// A build of a slow image, begun by a shell command that ends with `exec "$@"`.
-fn start(scene: &Scene, shell: &str) -> Child {
-    let image = scene.layout.pinned(&slow_image(scene));
-    start_build(scene, &scene.build(&image), shell)
+/// Starts the build of a slow image from a shell command that ends with `exec "$@"`.
+fn start(context: &Context, shell: &str) -> Child {
+    let image = context.layout.pinned(&slow_image(context));
+    start_build(context, &context.build(&image), shell)
 }
 
-fn start_build(scene: &Scene, build: &Command, shell: &str) -> Child {
+fn start_build(context: &Context, build: &Command, shell: &str) -> Child {
     let child = Command::new("sh")
         .args(["-c", shell, "sh"])
         .arg(build.get_program())
@@ -49,7 +49,7 @@ fn start_build(scene: &Scene, build: &Command, shell: &str) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    await_output(&child, &scene.outputs());
+    await_output(&child, &context.outputs());
     child
 }
 
@@ -67,18 +67,18 @@ fn await_output(child: &Child, directory: &Path) {
 }
 
 fn send(signal: &str, child: &Child) {
-    // The shell's own: a program of this name is not everywhere.
+    // The built-in command of the shell: not every machine has a program `kill`.
     let kill = format!("kill -{signal} {}", child.id());
     let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(status.success());
 }
 
-/// Whether this process ignores SIGHUP, under nohup, and so does all that it starts.
+/// Returns whether this process and its children ignore SIGHUP, as under nohup.
 fn ignores_hangups() -> bool {
     ignores(1)
 }
 
-/// Returns whether this process, and so all that it starts, ignores a signal.
+/// Returns whether this process and its children ignore a signal.
 fn ignores(number: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
@@ -86,14 +86,14 @@ fn ignores(number: i32) -> bool {
 }
 
 #[test]
-fn a_signal_leaves_nothing_and_an_existing_file_as_it_was() {
+fn a_signal_leaves_nothing_and_keeps_an_existing_output() {
     for (signal, exit_status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         if signal == "HUP" && ignores_hangups() {
             continue;
         }
-        let scene = Scene::new();
-        fs::write(scene.output(), "precious").unwrap();
-        let child = start(&scene, "exec \"$@\"");
+        let context = Context::new();
+        fs::write(context.output(), "precious").unwrap();
+        let child = start(&context, "exec \"$@\"");
         send(signal, &child);
         let sent = Instant::now();
         let output = child.wait_with_output().unwrap();
@@ -107,26 +107,26 @@ fn a_signal_leaves_nothing_and_an_existing_file_as_it_was() {
         let failure = json(stderr(&output));
         assert_eq!(failure["error"]["kind"], "transient");
         assert_eq!(failure["error"]["partial_output"], false);
-        assert_eq!(fs::read_to_string(scene.output()).unwrap(), "precious");
-        assert_eq!(scene.left(), ["rootfs.ext4"]);
+        assert_eq!(fs::read_to_string(context.output()).unwrap(), "precious");
+        assert_eq!(context.output_names(), ["rootfs.ext4"]);
     }
 }
 
-/// What is read no further is not damaged.
+/// An interrupted read is not mistaken for a damaged blob, which would be removed from the store.
 #[test]
-fn an_interruption_leaves_the_store_as_it_was() {
-    let scene = Scene::new();
-    let digest = slow_image(&scene);
-    let [blobs, kept] = ["layout", "state"].map(|at| scene.root.path().join(at).join("blobs/sha256"));
+fn an_interruption_keeps_the_blobs_in_the_store() {
+    let context = Context::new();
+    let digest = slow_image(&context);
+    let [blobs, kept] = ["layout", "state"].map(|at| context.root.path().join(at).join("blobs/sha256"));
     fs::create_dir_all(&kept).unwrap();
     for name in names(&blobs) {
         fs::copy(blobs.join(&name), kept.join(&name)).unwrap();
     }
     let before = names(&kept);
-    // With all of it in the store, nobody is asked for anything.
+    // With all blobs in the store, the build sends no request.
     let child = start_build(
-        &scene,
-        &scene.build(&format!("127.0.0.1:1/image@{digest}")),
+        &context,
+        &context.build(&format!("127.0.0.1:1/image@{digest}")),
         "exec \"$@\"",
     );
     send("INT", &child);
@@ -135,7 +135,8 @@ fn an_interruption_leaves_the_store_as_it_was() {
     assert_eq!(names(&kept), before);
 }
 
-/// An archive of `docker save` with a layer of 7 GiB, whose size nobody knows before it is decompressed.
+/// Returns an archive of `docker save` with a layer of 7 GiB, whose size is unknown before it is
+/// decompressed.
 fn saved(layer: &[u8]) -> Vec<u8> {
     let config = format!(
         r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
@@ -149,10 +150,13 @@ fn saved(layer: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_signal_is_noticed_before_the_image_is_known() {
-    let scene = Scene::new();
+fn a_signal_while_an_archive_is_read() {
+    let context = Context::new();
     let zeros = gzip(&vec![0; MEMBER]).repeat(COUNT);
-    let (compressed, docker) = (scene.root.path().join("zeros.gz"), scene.root.path().join("saved.tar"));
+    let (compressed, docker) = (
+        context.root.path().join("zeros.gz"),
+        context.root.path().join("saved.tar"),
+    );
     fs::write(&docker, saved(&zeros)).unwrap();
     fs::write(&compressed, zeros).unwrap();
     let (compressed, docker) = (compressed.display(), docker.display());
@@ -163,7 +167,7 @@ fn a_signal_is_noticed_before_the_image_is_known() {
         format!("tar:{compressed}"),
         "tar:-".to_owned(),
     ] {
-        let mut child = scene
+        let mut child = context
             .build(&reference)
             .args(["--allow-mutable", "--mode", "ax"])
             .stdin(Stdio::piped())
@@ -171,9 +175,9 @@ fn a_signal_is_noticed_before_the_image_is_known() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Nothing comes through it, and it stays open.
+        // The pipe stays open and empty.
         let _pipe = child.stdin.take();
-        await_output(&child, &scene.outputs());
+        await_output(&child, &context.outputs());
         thread::sleep(Duration::from_millis(300));
         let sent = Instant::now();
         send("INT", &child);
@@ -185,27 +189,27 @@ fn a_signal_is_noticed_before_the_image_is_known() {
         );
         assert_eq!(output.status.code(), Some(130), "{reference}: {}", stderr(&output));
         assert_eq!(json(stderr(&output))["error"]["message"], "interrupted");
-        assert!(scene.left().is_empty(), "{reference}");
-        let scratch = scene.root.path().join("state/tmp");
+        assert!(context.output_names().is_empty(), "{reference}");
+        let scratch = context.root.path().join("state/tmp");
         assert!(!scratch.exists() || names(&scratch).is_empty(), "{reference}");
     }
 }
 
 #[test]
-fn a_build_under_nohup_survives_its_terminal() {
-    let scene = Scene::new();
-    let mut child = start(&scene, "trap '' HUP && exec \"$@\"");
+fn a_build_under_nohup_ignores_sighup() {
+    let context = Context::new();
+    let mut child = start(&context, "trap '' HUP && exec \"$@\"");
     send("HUP", &child);
     thread::sleep(Duration::from_millis(500));
-    assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended it");
+    assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended the build");
     send("TERM", &child);
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]
-fn signals_that_come_together_are_one() {
-    let scene = Scene::new();
-    let child = start(&scene, "exec \"$@\"");
+fn simultaneous_signals_end_the_build_once() {
+    let context = Context::new();
+    let child = start(&context, "exec \"$@\"");
     for signal in ["STOP", "TERM", "INT", "CONT"] {
         send(signal, &child);
     }
@@ -216,47 +220,47 @@ fn signals_that_come_together_are_one() {
 
 /// Scripts start background jobs with SIGINT ignored.
 #[test]
-fn a_background_job_can_be_interrupted() {
-    let scene = Scene::new();
-    let mut child = start(&scene, "trap '' INT && exec \"$@\"");
+fn sigint_ends_a_background_job() {
+    let context = Context::new();
+    let mut child = start(&context, "trap '' INT && exec \"$@\"");
     send("INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
-fn a_killed_process_leaves_nothing_where_files_can_be_nameless() {
-    let scene = Scene::new();
-    let mut child = start(&scene, "exec \"$@\"");
-    let is_nameless = scene.left().is_empty();
+fn a_killed_build_leaves_nothing_where_files_can_be_unnamed() {
+    let context = Context::new();
+    let mut child = start(&context, "exec \"$@\"");
+    let unnamed = context.output_names().is_empty();
     send("KILL", &child);
     assert_eq!(child.wait().unwrap().signal(), Some(9));
-    if is_nameless {
-        assert!(scene.left().is_empty(), "{:?}", scene.left());
+    if unnamed {
+        assert!(context.output_names().is_empty(), "{:?}", context.output_names());
     } else {
         assert!(
-            scene
-                .left()
+            context
+                .output_names()
                 .iter()
                 .all(|name| name.starts_with(".microagent-") && name.ends_with(".partial"))
         );
     }
 }
 
-/// Bytes of a file that it takes a moment to copy.
+/// Length in bytes of a file that takes a moment to copy.
 const COPY_LEN: usize = 128 << 20;
 
-/// Starts to copy a large file out of the disk image, and stops the process with half of it done.
-fn start_copy(scene: &Scene, to: &Path) -> Child {
+/// Starts to copy a large file out of the disk image, and stops the process in the middle.
+fn start_copy(context: &Context, to: &Path) -> Child {
     for _ in 0..100 {
         let mut copy = microagent();
-        copy.args(["--mode", "ax", "rootfs", "inspect"]).arg(scene.output());
+        copy.args(["--mode", "ax", "rootfs", "inspect"]).arg(context.output());
         copy.args(["cp", "/large"]).arg(to);
         let mut child = copy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         while child.try_wait().unwrap().is_none() {
             if is_copying(&child, to.parent().unwrap()) {
                 send("STOP", &child);
-                // It may have been done before the signal came.
+                // The copy may have ended before the signal came.
                 if is_copying(&child, to.parent().unwrap()) {
                     return child;
                 }
@@ -270,15 +274,15 @@ fn start_copy(scene: &Scene, to: &Path) -> Child {
     panic!("no copy took long enough to be stopped");
 }
 
-/// Returns whether a process has a new file in the directory, with a hidden name or without any.
+/// Returns whether a process has a new file in the directory, with a hidden name or without a name.
 fn is_copying(child: &Child, directory: &Path) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", child.id()))
         .into_iter()
         .flatten()
         .flatten();
     let mut targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    let nameless = format!("{}/#", directory.display());
-    has_hidden_file(directory) || targets.any(|target| target.to_string_lossy().starts_with(&nameless))
+    let unnamed_prefix = format!("{}/#", directory.display());
+    has_hidden_file(directory) || targets.any(|target| target.to_string_lossy().starts_with(&unnamed_prefix))
 }
 
 fn has_hidden_file(directory: &Path) -> bool {
@@ -296,12 +300,12 @@ fn has_hidden_file(directory: &Path) -> bool {
 
 #[test]
 fn a_signal_during_inspect_cp() {
-    let scene = Scene::new();
-    let layer = scene.layout.gzip_layer(&tar(&[("large", &vec![0xA5; COPY_LEN])]));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let build = scene.build(&image).output().unwrap();
+    let context = Context::new();
+    let layer = context.layout.gzip_layer(&tar(&[("large", &vec![0xA5; COPY_LEN])]));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let build = context.build(&image).output().unwrap();
     assert!(build.status.success(), "{}", stderr(&build));
-    let copies = scene.root.path().join("copies");
+    let copies = context.root.path().join("copies");
     fs::create_dir(&copies).unwrap();
     let to = copies.join("large");
     for (signal, exit_status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
@@ -309,7 +313,7 @@ fn a_signal_during_inspect_cp() {
             continue;
         }
         fs::write(&to, "precious").unwrap();
-        let child = start_copy(&scene, &to);
+        let child = start_copy(&context, &to);
         send(signal, &child);
         send("CONT", &child);
         let output = child.wait_with_output().unwrap();
@@ -321,41 +325,41 @@ fn a_signal_during_inspect_cp() {
         assert_eq!(fs::read_to_string(&to).unwrap(), "precious");
         assert_eq!(names(&copies), ["large"]);
     }
-    let child = start_copy(&scene, &to);
+    let child = start_copy(&context, &to);
     send("CONT", &child);
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(fs::metadata(&to).unwrap().len(), COPY_LEN as u64);
     assert_eq!(names(&copies), ["large"]);
 }
 
-/// A server that takes connections, and says nothing.
+/// Returns a server that accepts connections and never answers, and its address.
 fn silent_server() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
 }
 
-/// Each of these waits, or works, for hours.
+/// Each of these commands waits or works for hours.
 #[test]
 fn a_signal_ends_every_command_that_waits() {
-    let scene = Scene::new();
+    let context = Context::new();
     let names: Vec<_> = (0..3000).map(|number| format!("a-file-with-a-name-{number}")).collect();
     let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b""[..])).collect();
     let large = vec![0xA5; 1 << 20];
     files.push(("large", &large));
-    let layer = scene.layout.gzip_layer(&tar(&files));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let build = scene.build(&image).output().unwrap();
+    let layer = context.layout.gzip_layer(&tar(&files));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    let build = context.build(&image).output().unwrap();
     assert!(build.status.success(), "{}", stderr(&build));
-    let disk = scene.output();
-    let empty = scene.root.path().join("empty.ext4");
-    let other = Scene::new();
+    let disk = context.output();
+    let empty = context.root.path().join("empty.ext4");
+    let other = Context::new();
     let layer = other.layout.gzip_layer(&tar(&[]));
     let image = other.layout.pinned(&other.layout.image(&[layer]));
     assert!(other.build(&image).output().unwrap().status.success());
     fs::rename(other.output(), &empty).unwrap();
     // Hashing this takes hours.
-    let endless = scene.root.path().join("endless.ext4");
+    let endless = context.root.path().join("endless.ext4");
     fs::copy(&disk, &endless).unwrap();
     fs::File::options()
         .write(true)
@@ -363,7 +367,7 @@ fn a_signal_ends_every_command_that_waits() {
         .unwrap()
         .set_len(1 << 43)
         .unwrap();
-    let state = scene.root.path().join("state");
+    let state = context.root.path().join("state");
     let blob = state.join("blobs/sha256").join("0".repeat(64));
     fs::DirBuilder::new()
         .recursive(true)
@@ -397,7 +401,7 @@ fn a_signal_ends_every_command_that_waits() {
             let mut command = microagent();
             command
                 .args(&arguments)
-                .env("HOME", scene.root.path())
+                .env("HOME", context.root.path())
                 .env_remove("REGISTRY_AUTH_FILE");
             let mut child = command
                 .stdin(Stdio::piped())
@@ -409,17 +413,17 @@ fn a_signal_ends_every_command_that_waits() {
             if arguments.contains(&&*silent) {
                 stdin.take().unwrap().write_all(b"password").unwrap();
             }
-            // Nobody reads what it prints, and a pipe holds 64 KiB.
+            // The output is not read, and a pipe holds 64 KiB.
             thread::sleep(Duration::from_millis(500));
             assert_eq!(child.try_wait().unwrap(), None, "{arguments:?}");
             send(signal, &child);
             assert!(
                 eventually(|| child.try_wait().unwrap().is_some()),
-                "{arguments:?} is deaf to {signal}"
+                "{arguments:?} does not end on SIG{signal}"
             );
             let status = child.wait().unwrap();
-            let is_ended = status.signal() == Some(number) || status.code() == Some(128 + number);
-            assert!(is_ended, "{arguments:?}: {status}");
+            let ended = status.signal() == Some(number) || status.code() == Some(128 + number);
+            assert!(ended, "{arguments:?}: {status}");
         }
     }
 }

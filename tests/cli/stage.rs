@@ -1,24 +1,24 @@
-//! Stages, and an mke2fs that is not there, as any user meets them.
+//! Tests of `--keep-stage`, `--stage-snapshot` and `--mke2fs` for a user without root.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
+use super::context::{Context, failure, json, microagent, names, stderr, stdout};
 use support::single_image::digest;
 use support::tar::{Entry, archive};
 
-/// A scene with an image of these entries, and a reference to it.
-fn scene_of(entries: &[Entry]) -> (Scene, String) {
-    let scene = Scene::new();
-    let layer = scene.layout.gzip_layer(&archive(entries));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    (scene, image)
+/// Returns a context with an image of these entries, and a reference to it.
+fn build_entries(entries: &[Entry]) -> (Context, String) {
+    let context = Context::new();
+    let layer = context.layout.gzip_layer(&archive(entries));
+    let image = context.layout.pinned(&context.layout.image(&[layer]));
+    (context, image)
 }
 
-fn report(scene: &Scene, image: &str, arguments: &[&str]) -> Value {
-    let mut build = scene.build(image);
+fn report(context: &Context, image: &str, arguments: &[&str]) -> Value {
+    let mut build = context.build(image);
     let output = build
         .args(["--json", "--size-mib", "16", "--init", "none"])
         .args(arguments)
@@ -28,34 +28,35 @@ fn report(scene: &Scene, image: &str, arguments: &[&str]) -> Value {
     json(stdout(&output))
 }
 
-/// Fails to build an image that isn't there, which must not be noticed first.
-fn refused(scene: &Scene, arguments: &[&str]) -> Value {
+/// Returns the error of a build. The image is missing as well, which the build must not notice
+/// first.
+fn refused(context: &Context, arguments: &[&str]) -> Value {
     let mut build = microagent();
     build.args(["rootfs", "build", "--mode=ax", "--image"]);
     build
         .arg(format!("oci:/nowhere@{}", digest(b"")))
         .arg("--out")
-        .arg(scene.output());
+        .arg(context.output());
     failure(&build.args(arguments).output().unwrap())
 }
 
 #[test]
-fn a_stage_is_beside_the_output_and_where_the_user_says() {
-    let (scene, image) = scene_of(&[
+fn stage_and_snapshot_have_the_tree_and_its_description() {
+    let (context, image) = build_entries(&[
         Entry::file("etc/motd", "welcome\n"),
         Entry::hard_link("etc/issue", "etc/motd"),
     ]);
-    let elsewhere = scene.root.path().join("elsewhere");
+    let elsewhere = context.root.path().join("elsewhere");
     let report = report(
-        &scene,
+        &context,
         &image,
         &["--keep-stage", "--stage-snapshot", elsewhere.to_str().unwrap()],
     );
-    let beside = scene.outputs().join("rootfs.ext4.stage");
+    let beside = context.outputs().join("rootfs.ext4.stage");
     assert_eq!(report["stage_dir"], beside.to_str().unwrap());
     assert_eq!(report["stage_snapshot"], elsewhere.to_str().unwrap());
     assert_eq!(
-        scene.left(),
+        context.output_names(),
         ["rootfs.ext4", "rootfs.ext4.stage", "rootfs.ext4.stage.mtree"]
     );
     for stage in [&beside, &elsewhere] {
@@ -81,48 +82,48 @@ fn a_stage_is_beside_the_output_and_where_the_user_says() {
 }
 
 #[test]
-fn what_exists_is_never_replaced() {
+fn an_existing_stage_is_never_replaced() {
     for taken in ["rootfs.ext4.stage", "rootfs.ext4.stage.mtree"] {
-        let scene = Scene::new();
-        fs::write(scene.outputs().join(taken), "precious").unwrap();
-        let error = refused(&scene, &["--keep-stage"]);
+        let context = Context::new();
+        fs::write(context.outputs().join(taken), "precious").unwrap();
+        let error = refused(&context, &["--keep-stage"]);
         assert_eq!(error["kind"], "conflict", "{error}");
         assert!(error["message"].as_str().unwrap().contains(taken), "{error}");
         assert!(error["remediation"].as_str().unwrap().contains("remove"), "{error}");
-        assert_eq!(scene.left(), [taken]);
+        assert_eq!(context.output_names(), [taken]);
     }
-    let scene = Scene::new();
-    for path in ["/", "..", scene.outputs().to_str().unwrap()] {
+    let context = Context::new();
+    for path in ["/", "..", context.outputs().to_str().unwrap()] {
         assert_eq!(
-            refused(&scene, &["--stage-snapshot", path])["kind"],
+            refused(&context, &["--stage-snapshot", path])["kind"],
             "conflict",
             "{path}"
         );
     }
-    let missing = scene.outputs().join("missing/stage");
-    let error = refused(&scene, &["--stage-snapshot", missing.to_str().unwrap()]);
+    let missing = context.outputs().join("missing/stage");
+    let error = refused(&context, &["--stage-snapshot", missing.to_str().unwrap()]);
     assert_eq!(error["kind"], "not_found", "{error}");
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 }
 
 #[test]
 fn a_build_that_fails_leaves_no_stage() {
-    let (scene, image) = scene_of(&[Entry::file("large", vec![b'x'; 3 << 20])]);
-    let mut build = scene.build(&image);
+    let (context, image) = build_entries(&[Entry::file("large", vec![b'x'; 3 << 20])]);
+    let mut build = context.build(&image);
     build.args(["--mode", "ax", "--keep-stage", "--init", "none", "--size-mib", "2"]);
     assert_eq!(failure(&build.output().unwrap())["kind"], "resource_exhausted");
-    assert!(scene.left().is_empty());
+    assert!(context.output_names().is_empty());
 
-    // The stage has its name when the output turns out to have no place.
-    let mut build = scene.build(&image);
+    // The stage is published before the output, which fails: its path is taken by the stage.
+    let mut build = context.build(&image);
     build.args(["--mode", "ax", "--size-mib", "16", "--init", "none", "--stage-snapshot"]);
-    failure(&build.arg(scene.output()).output().unwrap());
-    assert!(scene.left().is_empty());
+    failure(&build.arg(context.output()).output().unwrap());
+    assert!(context.output_names().is_empty());
 }
 
 #[cfg(windows)]
 #[test]
-fn names_that_windows_has_not_are_in_the_disk_and_an_error_in_a_stage() {
+fn names_invalid_on_windows_are_in_the_disk_and_an_error_in_a_stage() {
     for (names, words) in [
         (["etc/motd", "etc/MOTD"], ["/etc/motd", "/etc/MOTD"]),
         (["etc/motd", "a:b"], ["/a:b", "no name"]),
@@ -130,46 +131,46 @@ fn names_that_windows_has_not_are_in_the_disk_and_an_error_in_a_stage() {
         (["etc/motd", "a\\b"], ["a\\\\b", "no name"]),
         (["etc/motd", "dot."], ["/dot.", "no name"]),
     ] {
-        let (scene, image) = scene_of(&names.map(|name| Entry::file(name, name)));
-        report(&scene, &image, &[]);
+        let (context, image) = build_entries(&names.map(|name| Entry::file(name, name)));
+        report(&context, &image, &[]);
         for name in names {
             let output = microagent()
                 .args(["rootfs", "inspect"])
-                .arg(scene.output())
+                .arg(context.output())
                 .args(["cat", &format!("/{name}")])
                 .output()
                 .unwrap();
             assert_eq!(stdout(&output), name, "{}", stderr(&output));
         }
-        let mut build = scene.build(&image);
+        let mut build = context.build(&image);
         let error = failure(&build.args(["--mode", "ax", "--keep-stage"]).output().unwrap());
         assert_eq!(error["kind"], "unsupported", "{error}");
         for word in words {
             assert!(error["message"].as_str().unwrap().contains(word), "{word}: {error}");
         }
         assert!(error["remediation"].is_string(), "{error}");
-        assert_eq!(scene.left(), ["rootfs.ext4"]);
+        assert_eq!(context.output_names(), ["rootfs.ext4"]);
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn no_symlink_of_the_image_leads_out_of_a_stage() {
+fn symlinks_of_the_image_do_not_lead_out_of_a_stage() {
     use std::os::unix::fs::MetadataExt as _;
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("file"), "precious").unwrap();
     let before = fs::metadata(outside.path().join("file")).unwrap();
     let target = outside.path().to_str().unwrap();
-    let (scene, image) = scene_of(&[
+    let (context, image) = build_entries(&[
         Entry::symlink("a", target),
         Entry::symlink("b", format!("{target}/file")),
         Entry::hard_link("c", "b"),
         Entry::symlink("d", "../../../../../../../../../../tmp"),
-        // These stay in the image, where the symlink leads: the layer's own rules see to it.
+        // This entry stays in the image: layers resolve symlinks inside the root.
         Entry::file("a/new", "new"),
     ]);
-    report(&scene, &image, &["--keep-stage"]);
-    let stage = scene.outputs().join("rootfs.ext4.stage");
+    report(&context, &image, &["--keep-stage"]);
+    let stage = context.outputs().join("rootfs.ext4.stage");
     assert_eq!(fs::read_link(stage.join("a")).unwrap(), outside.path());
     assert_eq!(fs::read_link(stage.join("c")).unwrap(), outside.path().join("file"));
     assert_eq!(
@@ -186,35 +187,35 @@ fn no_symlink_of_the_image_leads_out_of_a_stage() {
 
 #[cfg(unix)]
 #[test]
-fn a_missing_mke2fs_is_not_found_before_the_image_is_read() {
-    let scene = Scene::new();
-    let error = refused(&scene, &["--mke2fs", "/nowhere/mke2fs"]);
+fn a_missing_mke2fs_is_reported_before_the_image_is_read() {
+    let context = Context::new();
+    let error = refused(&context, &["--mke2fs", "/nowhere/mke2fs"]);
     assert_eq!(error["kind"], "not_found", "{error}");
     assert!(
         error["message"].as_str().unwrap().contains("/nowhere/mke2fs"),
         "{error}"
     );
     assert!(
-        error["remediation"].as_str().unwrap().contains("leave --mke2fs away"),
+        error["remediation"].as_str().unwrap().contains("omit --mke2fs"),
         "{error}"
     );
-    let directory = scene.root.path().to_str().unwrap();
-    assert_eq!(refused(&scene, &["--mke2fs", directory])["kind"], "permanent");
-    assert!(scene.left().is_empty());
+    let directory = context.root.path().to_str().unwrap();
+    assert_eq!(refused(&context, &["--mke2fs", directory])["kind"], "permanent");
+    assert!(context.output_names().is_empty());
 }
 
 #[cfg(not(unix))]
 #[test]
-fn mke2fs_is_refused_by_name() {
-    let scene = Scene::new();
-    let error = refused(&scene, &["--mke2fs", "mke2fs.exe"]);
+fn mke2fs_is_unsupported_without_unix() {
+    let context = Context::new();
+    let error = refused(&context, &["--mke2fs", "mke2fs.exe"]);
     assert_eq!(error["kind"], "unsupported", "{error}");
 }
 
 #[test]
-fn mke2fs_does_not_go_with_inline_data() {
-    let (scene, image) = Scene::with_image();
-    let mut build = scene.build(&image);
+fn mke2fs_with_inline_data_is_wrong_usage() {
+    let (context, image) = Context::with_image();
+    let mut build = context.build(&image);
     let output = build.args(["--mke2fs", "mke2fs", "--inline-data"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--inline-data"), "{}", stderr(&output));

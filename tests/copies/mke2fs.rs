@@ -1,4 +1,5 @@
-//! Images that e2fsprogs makes, against those of the native writer, in the kernel's eyes and byte for byte.
+//! Tests that images made by e2fsprogs have the same tree as those of the native writer, through
+//! the kernel and by `diff`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -15,15 +16,15 @@ use support::oracles::{Oracles, compare_trees, e2fsck};
 use support::program::{latest, rootfs_build, sample, succeed};
 use support::unprivileged::Unprivileged;
 
-/// Where a program of e2fsprogs is.
+/// Returns the path of a program of e2fsprogs.
 fn installed(program: &str) -> PathBuf {
     let directories = ["/usr/sbin", "/sbin", "/usr/bin"].map(Path::new);
     let paths = directories.map(|directory| directory.join(program));
     paths.into_iter().find(|path| path.exists()).unwrap()
 }
 
-/// Builds natively and with mke2fs, as root, and has the kernel show both.
-fn both_are_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
+/// Builds an image natively and with mke2fs, as root, and compares the two.
+fn check_both_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
     let native = oracles.scratch().join("native.ext4");
     let made = oracles.scratch().join("made.ext4");
     succeed(rootfs_build(&latest(layout), "amd64", &native).args(arguments));
@@ -35,6 +36,7 @@ fn both_are_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
     assert_equal(&native, &made);
 }
 
+/// Checks that two images have the same tree, by `diff` and through the kernel.
 fn assert_equal(native: &Path, made: &Path) {
     assert_eq!(e2fsck(made), Ok(()));
     diff(
@@ -56,7 +58,7 @@ fn assert_equal(native: &Path, made: &Path) {
 }
 
 #[test]
-fn as_root_the_tree_is_the_native_one() {
+fn as_root_the_tree_equals_the_native_one() {
     for arguments in [
         &[][..],
         &["--no-journal", "--block-size", "1024"],
@@ -72,18 +74,18 @@ fn as_root_the_tree_is_the_native_one() {
         ],
     ] {
         let Some(oracles) = Oracles::find() else { return };
-        both_are_equal(&sample(), &oracles, arguments);
+        check_both_equal(&sample(), &oracles, arguments);
     }
 }
 
 #[test]
-fn as_root_a_hostile_tree_is_the_native_one() {
+fn as_root_a_hostile_tree_equals_the_native_one() {
     let Some(oracles) = Oracles::find() else { return };
-    both_are_equal(&hostile_layout(oracles.scratch()), &oracles, &[]);
+    check_both_equal(&hostile_layout(oracles.scratch()), &oracles, &[]);
 }
 
 #[test]
-fn as_another_user_a_hostile_tree_is_the_native_one() {
+fn as_another_user_a_hostile_tree_equals_the_native_one() {
     let Some(oracles) = Oracles::find() else { return };
     let user = Unprivileged::new();
     let layout = hostile_layout(user.path());
@@ -98,7 +100,8 @@ fn as_another_user_a_hostile_tree_is_the_native_one() {
     succeed(rootfs_build(&latest(&layout), "amd64", &as_root).args(["--mke2fs", mke2fs]));
     succeed(Command::new("cmp").arg(&as_root).arg(user.image()));
     let first = oracles.copy(&user.image());
-    // Times are stored in seconds: an image that took one from the clock has another by now.
+    // Times are stored in seconds. After this pause, an image with a time of the clock would
+    // differ.
     std::thread::sleep(Duration::from_millis(1100));
     succeed(&mut user.build(&layout, &["--mke2fs", mke2fs]));
     succeed(Command::new("cmp").arg(&first).arg(user.image()));
@@ -128,7 +131,8 @@ fn a_stage_and_the_provenance_come_from_the_image_that_mke2fs_made() {
     }
 }
 
-/// A directory with programs of e2fsprogs, some of which are replaced by what a shell makes of these scripts.
+/// Makes a directory with the programs of e2fsprogs, and returns the path of its mke2fs. Programs
+/// named in `replaced` are shell scripts instead.
 fn programs(directory: &Path, replaced: &[(&str, &str)]) -> PathBuf {
     let directory = directory.join("programs");
     fs::create_dir(&directory).unwrap();
@@ -146,7 +150,7 @@ fn programs(directory: &Path, replaced: &[(&str, &str)]) -> PathBuf {
 }
 
 #[test]
-fn what_goes_wrong_with_e2fsprogs_is_said() {
+fn failures_of_e2fsprogs_are_reported() {
     for (replaced, arguments, message, kind) in [
         (&[][..], &["--size-mib", "64"][..], "", ""),
         (
@@ -209,7 +213,7 @@ fn what_goes_wrong_with_e2fsprogs_is_said() {
 }
 
 #[test]
-fn a_signal_ends_mke2fs_too() {
+fn a_signal_ends_mke2fs() {
     let Some(oracles) = Oracles::find() else { return };
     let out = oracles.scratch().join("out");
     fs::create_dir(&out).unwrap();
@@ -222,12 +226,15 @@ fn a_signal_ends_mke2fs_too() {
         .arg(programs(oracles.scratch(), &[("mke2fs", &endless)]));
     let mut child = build.spawn().unwrap();
     while !pid.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the build ended before mke2fs started"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     succeed(Command::new("kill").args(["-TERM", &child.id().to_string()]));
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
     let mke2fs = fs::read_to_string(pid).unwrap();
-    assert!(!Path::new("/proc").join(mke2fs.trim()).exists(), "nothing goes on");
+    assert!(!Path::new("/proc").join(mke2fs.trim()).exists(), "mke2fs still runs");
 }

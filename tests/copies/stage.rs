@@ -1,4 +1,5 @@
-//! Stages against the kernel's view of the image that they come from, entry by entry, and against readers of mtree(5).
+//! Tests that a stage and its mtree(5) description equal the image, entry by entry, through the
+//! kernel, and by other readers of mtree(5).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ use support::oracles::{Oracles, compare_trees, e2fsck};
 use support::program::{latest, rootfs_build, sample, succeed};
 use support::unprivileged::Unprivileged;
 
-/// `ls -R` of all that a directory holds, with what an unprivileged user can set.
+/// Returns the paths of all entries below a directory.
 fn names(directory: &Path) -> Vec<PathBuf> {
     let mut pending = vec![directory.to_owned()];
     let mut names = Vec::new();
@@ -28,7 +29,8 @@ fn names(directory: &Path) -> Vec<PathBuf> {
     names
 }
 
-fn stage_equals_image(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
+/// Builds an image and a stage as root, and checks that they have the same entries.
+fn check_stage_equals_image(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
     let image = oracles.scratch().join("image.ext4");
     let mut build = rootfs_build(&latest(layout), "amd64", &image);
     succeed(build.arg("--keep-stage").args(arguments));
@@ -43,7 +45,7 @@ fn stage_equals_image(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
 fn as_root_a_stage_equals_the_image() {
     for arguments in [&[][..], &["--inline-data"], &["--block-size", "1024"]] {
         let Some(oracles) = Oracles::find() else { return };
-        stage_equals_image(&sample(), &oracles, arguments);
+        check_stage_equals_image(&sample(), &oracles, arguments);
     }
 }
 
@@ -52,7 +54,7 @@ fn as_root_a_stage_of_a_hostile_tree_equals_the_image() {
     for arguments in [&[][..], &["--inline-data"]] {
         let Some(oracles) = Oracles::find() else { return };
         let layout = hostile_layout(oracles.scratch());
-        stage_equals_image(&layout, &oracles, arguments);
+        check_stage_equals_image(&layout, &oracles, arguments);
         let sparse = fs::metadata(oracles.scratch().join("image.ext4.stage/sparse")).unwrap();
         assert_eq!(sparse.len(), 20_000_000);
         assert!(sparse.blocks() * 512 < 100_000, "{} blocks", sparse.blocks());
@@ -60,7 +62,7 @@ fn as_root_a_stage_of_a_hostile_tree_equals_the_image() {
 }
 
 #[test]
-fn what_a_user_cannot_set_is_in_the_description() {
+fn description_has_the_metadata_that_a_user_cannot_set() {
     let Some(oracles) = Oracles::find() else { return };
     let user = Unprivileged::new();
     let layout = hostile_layout(user.path());
@@ -74,7 +76,7 @@ fn what_a_user_cannot_set_is_in_the_description() {
     let description = |path: &Path| fs::read(path.with_extension(format!("{}mtree", extension(path)))).unwrap();
     assert!(
         description(&snapshot) == description(&root_stage),
-        "whoever describes it"
+        "the descriptions by root and by another user differ"
     );
     let relative = |directory: &Path| {
         names(directory)
@@ -91,7 +93,11 @@ fn what_a_user_cannot_set_is_in_the_description() {
             continue;
         };
         assert_eq!(found.uid(), 65534);
-        assert_eq!(found.mode() & 0o6000, 0, "nothing lends the rights of this user");
+        assert_eq!(
+            found.mode() & 0o6000,
+            0,
+            "setuid and setgid bits would lend the rights of this user"
+        );
         assert_eq!(
             found.mode() & 0o171_777,
             expected.mode() & 0o171_777,
@@ -115,6 +121,7 @@ fn what_a_user_cannot_set_is_in_the_description() {
     }
 }
 
+/// Returns the extension of a path with a dot after it, or an empty string.
 fn extension(path: &Path) -> String {
     path.extension()
         .map(|extension| format!("{}.", extension.to_str().unwrap()))
@@ -122,13 +129,13 @@ fn extension(path: &Path) -> String {
 }
 
 #[test]
-fn a_failure_leaves_nothing_even_of_directories_that_cannot_be_entered() {
+fn a_failure_removes_directories_that_cannot_be_entered() {
     if Oracles::find().is_none() {
         return;
     }
     let user = Unprivileged::new();
     let layout = hostile_layout(user.path());
-    // Both want one place, and the second doesn't get it.
+    // Both stages have the same path, so the second fails.
     let taken = user.out().join("image.ext4.stage");
     let mut build = user.build(&layout, &["--mode", "ax", "--keep-stage", "--stage-snapshot"]);
     let output = build.arg(&taken).output().unwrap();
@@ -143,7 +150,8 @@ fn a_failure_leaves_nothing_even_of_directories_that_cannot_be_entered() {
     assert_eq!(names(&user.out()), Vec::<PathBuf>::new());
 }
 
-/// A stage that another user exported, as its directory and its description without attributes, which only go-mtree knows.
+/// Builds a stage as another user. Returns its directory, and its description without extended
+/// attributes, which only go-mtree supports.
 fn unprivileged_stage(user: &Unprivileged) -> (PathBuf, PathBuf) {
     let layout = hostile_layout(user.path());
     let snapshot = user.out().join("snapshot");
@@ -156,11 +164,11 @@ fn unprivileged_stage(user: &Unprivileged) -> (PathBuf, PathBuf) {
 }
 
 #[test]
-fn an_archive_of_the_description_is_the_image() {
+fn bsdtar_archive_of_the_description_equals_the_image() {
     let Some(oracles) = Oracles::find() else { return };
     let user = Unprivileged::new();
     let (snapshot, description) = unprivileged_stage(&user);
-    // Bsdtar takes contents from the directory, and all else from the description.
+    // Bsdtar reads contents from the directory, and metadata from the description.
     let archive = oracles.scratch().join("archive.tar");
     let mut at = OsString::from("@");
     at.push(description);
@@ -182,7 +190,8 @@ fn an_archive_of_the_description_is_the_image() {
     let mount = Mount::read_only(&user.image());
     let differences = compare_trees(mount.path(), &tree).unwrap_err();
     mount.unmount();
-    // It makes an archive of attributes and hard links only where it finds those itself, and writes into the root at the end.
+    // Bsdtar stores extended attributes and hard links only if the directory has them, and writes
+    // into the root last.
     let expected = ["links: /", "xattrs: /", "mtime: / "];
     let (lines, summary) = differences.trim_end().rsplit_once('\n').unwrap();
     let is_expected = |line: &str| expected.iter().any(|start| line.starts_with(start));
@@ -192,7 +201,7 @@ fn an_archive_of_the_description_is_the_image() {
 }
 
 #[test]
-fn the_description_is_true_of_a_stage_of_root() {
+fn mtree_accepts_the_description_for_a_stage_of_root() {
     let Some(oracles) = Oracles::find() else { return };
     let user = Unprivileged::new();
     let (_, description) = unprivileged_stage(&user);
@@ -210,10 +219,10 @@ fn the_description_is_true_of_a_stage_of_root() {
             .output()
             .unwrap()
     };
-    let said = verify();
+    let output = verify();
     assert!(
-        said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(),
-        "{said:?}"
+        output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+        "{output:?}"
     );
     fs::write(stage.join("large"), "small").unwrap();
     assert!(!verify().status.success());

@@ -1,11 +1,11 @@
-//! Images that differ in what a test wants.
+//! Small disk images, each with a change that a test chooses.
 
 use std::fs::File;
 
 use ext4::{BlockSize, Device, Directory, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Size, Tree};
 use tempfile::NamedTempFile;
 
-/// An image in the making.
+/// A disk image that is being built.
 pub(crate) struct Sample {
     pub(crate) formatter: Option<Formatter<File>>,
     tree: Tree,
@@ -23,6 +23,7 @@ impl Sample {
         }
     }
 
+    /// Adds a file of any type.
     pub(crate) fn put(&mut self, path: &str, metadata: Metadata, kind: Kind) {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         let directory = self.find(directory);
@@ -39,6 +40,7 @@ impl Sample {
         self.put(path, permissions(0o755), Kind::Directory(Directory::new()));
     }
 
+    /// Returns the inode at a path.
     fn find(&self, path: &str) -> InodeId {
         let names = path.split('/').filter(|name| !name.is_empty());
         names.fold(InodeId::ROOT, |directory, name| {
@@ -76,7 +78,7 @@ pub(crate) fn permissions(mode: u16) -> Metadata {
     }
 }
 
-/// Options of a small image with copies of the superblock.
+/// Returns the options of a small image with backup superblocks.
 pub(crate) fn options() -> Options {
     Options {
         block_size: BlockSize::Kib1,
@@ -87,7 +89,7 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// Two files, a directory with one more, and one of each other kind.
+/// Returns an image with two files, a directory, a symlink and a device.
 pub(crate) fn sample(options: Options) -> Sample {
     let mut sample = Sample::new(options);
     sample.directory("etc");
@@ -99,9 +101,10 @@ pub(crate) fn sample(options: Options) -> Sample {
     sample
 }
 
-/// A change to the sample.
+/// Changes the sample.
 pub(crate) type Change = fn(&mut Sample);
 
+/// Returns the image of the sample with a change.
 pub(crate) fn changed(change: Change) -> NamedTempFile {
     let mut sample = sample(options());
     change(&mut sample);

@@ -1,5 +1,5 @@
-//! containerd as a reference: a daemon of the test's own, which unpacks images into plain
-//! directories (snapshotter `native`), or a directory a layer, which overlayfs merges.
+//! containerd as a reference: a daemon of the test that unpacks images into plain directories
+//! (snapshotter `native`), or into a directory for each layer, which overlayfs merges.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,23 +15,23 @@ use support::skip::skip;
 use support::tar::Entry;
 use support::wait::eventually;
 
-/// What of its plugins would reach for things outside its directories.
+/// Plugins that would change files outside of the directories of the daemon.
 const DISABLED_PLUGINS: [&str; 3] = [
     "io.containerd.grpc.v1.cri",
     "io.containerd.internal.v1.opt",
     "io.containerd.internal.v1.restart",
 ];
 
-/// A daemon that ends with the test.
+/// A daemon, which is killed when this is dropped.
 pub(crate) struct Containerd {
     daemon: Child,
-    /// Its socket, whose path must be short.
+    /// Directory of the socket, whose path must be short.
     sockets: TempDir,
     directory: PathBuf,
 }
 
 impl Containerd {
-    /// Starts a daemon with all of its state in a directory; `None` if it is not installed.
+    /// Starts a daemon with all its state in a directory. Returns `None` if it is not installed.
     pub(crate) fn start(directory: &Path) -> Option<Self> {
         for program in ["containerd", "ctr"] {
             if Command::new(program).arg("--version").output().is_err() {
@@ -69,7 +69,8 @@ impl Containerd {
         Some(containerd)
     }
 
-    /// Unpacks the image of a layout, and returns the directory where it is, or what containerd says.
+    /// Unpacks the image of a layout. Returns the directory of its tree, or the message of
+    /// containerd.
     pub(crate) fn unpack(&self, snapshotter: &str, layout: &Path, diff_ids: &[String]) -> Result<PathBuf, String> {
         let archive = self.directory.join("image.tar");
         succeed(
@@ -93,8 +94,8 @@ impl Containerd {
         let chain = chain_id(diff_ids);
         let view = format!("view of {chain}");
         let view = succeed(&mut self.ctr(&["snapshots", &snapshotter, "view", "--target=target", &view, &chain]));
-        // `mount -t bind <directory> target -o ro,rbind` for one directory, or
-        // `mount -t overlay overlay target -o index=off,lowerdir=<directory>:<directory>`
+        // The output is `mount -t bind <directory> target -o ro,rbind` for one directory, or
+        // `mount -t overlay overlay target -o index=off,lowerdir=<directory>:<directory>`.
         let view = String::from_utf8(view.stdout).unwrap();
         let words: Vec<&str> = view.split_whitespace().collect();
         if words[2] == "bind" {
@@ -110,7 +111,8 @@ impl Containerd {
         let tree = layout.with_extension("tree");
         let copied = Command::new("cp").arg("-a").arg(&merged).arg(&tree).output().unwrap();
         succeed(Command::new("umount").arg(&merged));
-        // overlayfs lists a whiteout that hides nothing, as the name of no file.
+        // overlayfs lists the name of a whiteout that hides nothing, although there is no file of
+        // that name.
         let messages = String::from_utf8_lossy(&copied.stderr);
         let is_whiteout = |line: &str| line.contains("cannot stat") && line.ends_with("No such file or directory");
         assert!(messages.lines().all(is_whiteout), "{messages}");
@@ -132,7 +134,7 @@ impl Drop for Containerd {
     }
 }
 
-/// The name of the tree that layers make one above the other (image-spec config.md, "Layer `ChainID`").
+/// Returns the chain ID of layers (image-spec config.md, "Layer `ChainID`").
 fn chain_id(diff_ids: &[String]) -> String {
     let mut ids = diff_ids.iter();
     let first = ids.next().unwrap().clone();
@@ -143,10 +145,11 @@ fn chain_id(diff_ids: &[String]) -> String {
     })
 }
 
-/// Removes what containerd applies otherwise (tests/layers/README.md says why): owners and modes
-/// that hard links claim, attributes of a directory that outlive a new entry for it, `trusted.*`,
-/// and times, of which a file in place of a directory of its own layer gets the directory's.
-pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
+/// Removes what containerd applies differently (see `tests/layers/README.md`): owners and modes in
+/// the entries of hard links, extended attributes of directories, which outlive a new entry, and
+/// `trusted.*` attributes. Sets all times to the same value, because a file in place of a directory
+/// of its own layer gets the time of the directory.
+pub(crate) fn restrict(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         for entry in layer {
             entry.mtime = 3;
@@ -160,12 +163,12 @@ pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
     }
 }
 
-/// Removes entries that containerd cannot express with overlayfs, since it never looks at a lower
-/// layer: those behind symlinks, hard links to files of lower layers, whiteouts of entries of the
-/// layer itself, files that a directory of their own layer replaces, and markers of the root, which
-/// overlayfs ignores. And whiteouts below a directory with a marker, as their directories come
-/// back.
-pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
+/// Removes entries that containerd cannot express with overlayfs, since it never reads a lower
+/// layer: entries behind symlinks, hard links to files of lower layers, whiteouts of entries of the
+/// same layer, files that a directory of the same layer replaces, and opaque markers of the root,
+/// which overlayfs ignores. Removes whiteouts below a directory with an opaque marker as well,
+/// because their directories come back.
+pub(crate) fn restrict_for_overlayfs(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         let others = layer.iter().filter(|entry| !is_whiteout(entry));
         let mut directories = Vec::new();
@@ -220,12 +223,12 @@ pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
 /// Name of an opaque marker.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Returns whether symlinks, and only they, have such a name.
+/// Returns whether the random layers use a name for symlinks, and for nothing else.
 fn is_symlink(name: &[u8]) -> bool {
     matches!(name, b"l" | b"m")
 }
 
-/// The names of a path.
+/// Returns the names of a cleaned path.
 fn clean(path: &[u8]) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
     for name in path.split(|&byte| byte == b'/') {

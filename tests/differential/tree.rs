@@ -1,33 +1,33 @@
-//! Two directory trees, entry by entry.
+//! Comparison of two directory trees, entry by entry.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Times after this one are those of the unpack: all entries are older.
+/// Time in seconds since 1970. Later times are those of the unpacking: all entries are older.
 const TODAY: i64 = 1_500_000_000;
 
-/// Who made a tree that ours is compared with.
+/// The program that made the tree to compare with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reference {
     Umoci,
-    /// With a plain directory.
+    /// containerd with a plain directory.
     Containerd,
     /// containerd with a directory for each layer, which the kernel merges.
     Overlayfs,
 }
 
 impl Reference {
-    /// Whether it may fail, with this message, where we do not.
+    /// Returns whether the reference may fail with this message while this project succeeds.
     pub(crate) fn may_fail(self, message: &str) -> bool {
         let reasons: &[&str] = match self {
             Self::Umoci => &["not a directory"],
             Self::Overlayfs => &[
                 "not a directory",
-                // a whiteout of a directory in which the layer has a whiteout too
+                // A whiteout of a directory in which the layer has another whiteout.
                 "file exists",
-                // to a file that the layer has made and replaced, or that a lower layer has
+                // A link to a file that the layer made and replaced, or that a lower layer has.
                 ": link /",
             ],
             Self::Containerd => &[
@@ -35,7 +35,7 @@ impl Reference {
                 "UtimesNanoAt",
                 "too many levels of symbolic links",
                 "too many links",
-                // to a file that a whiteout of the same layer hides
+                // A link to a file that a whiteout of the same layer hides.
                 ": link /",
             ],
         };
@@ -43,26 +43,26 @@ impl Reference {
     }
 }
 
-/// What there is at a path.
+/// The file at a path.
 struct File {
     kind: String,
     metadata: String,
     time: i64,
 }
 
-/// Compares our tree with a reference.
+/// Compares our tree with that of a reference.
 pub(crate) fn compare(reference: &Path, ours: &Path, maker: Reference) -> Result<(), String> {
     let mut ours = read(ours, maker);
     ours.remove(Path::new("lost+found"));
     for (path, reference) in read(reference, maker) {
         let path_shown = path.display();
         let Some(our) = ours.remove(&path) else {
-            if maker != Reference::Umoci && reference.is_made_unasked() {
+            if maker != Reference::Umoci && reference.has_no_entry() {
                 continue;
             }
             return Err(format!("{path_shown}, a {}, is missing", reference.kind));
         };
-        if maker == Reference::Overlayfs && our.kind != "directory" && reference.is_made_unasked() {
+        if maker == Reference::Overlayfs && our.kind != "directory" && reference.has_no_entry() {
             continue;
         }
         if our.kind != reference.kind {
@@ -82,19 +82,19 @@ pub(crate) fn compare(reference: &Path, ours: &Path, maker: Reference) -> Result
         }
     }
     match ours.first_key_value() {
-        Some((path, file)) => Err(format!("{}, a {}, is too many", path.display(), file.kind)),
+        Some((path, file)) => Err(format!("{}, a {}, is unexpected", path.display(), file.kind)),
         None => Ok(()),
     }
 }
 
 impl File {
-    /// Whether it is a directory for which there was no entry, even if it was given the time of another.
-    fn is_made_unasked(&self) -> bool {
+    /// Returns whether this is a directory without an entry, even if it has the time of another.
+    fn has_no_entry(&self) -> bool {
         self.kind == "directory" && (self.time > TODAY || self.metadata.starts_with("40755 0:0 "))
     }
 }
 
-/// Reads a tree, without its root, to which umoci gives the time of the day.
+/// Reads a tree, without its root, which umoci gives the current time.
 fn read(root: &Path, maker: Reference) -> BTreeMap<PathBuf, File> {
     let mut tree = BTreeMap::new();
     let mut first_names = BTreeMap::new();
@@ -104,7 +104,7 @@ fn read(root: &Path, maker: Reference) -> BTreeMap<PathBuf, File> {
         let metadata = fs::symlink_metadata(&full).unwrap();
         let file_type = metadata.file_type();
         let first = first_names.entry(metadata.ino()).or_insert_with(|| path.clone());
-        // containerd's snapshotter copies lower layers, and with them the links of regular files only.
+        // The snapshotter of containerd copies lower layers, and keeps links of regular files only.
         let may_link = file_type.is_file() || (maker == Reference::Umoci && !file_type.is_dir());
         let kind = if file_type.is_dir() {
             pending.extend(children(root, &path));
@@ -129,7 +129,7 @@ fn read(root: &Path, maker: Reference) -> BTreeMap<PathBuf, File> {
     tree
 }
 
-/// The entries of a directory in descending order, as the last is read first.
+/// Returns the entries of a directory in descending order, because the caller reads the last first.
 fn children(root: &Path, directory: &Path) -> Vec<PathBuf> {
     let names = fs::read_dir(root.join(directory)).unwrap();
     let mut paths: Vec<_> = names.map(|child| directory.join(child.unwrap().file_name())).collect();

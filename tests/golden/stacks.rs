@@ -1,11 +1,12 @@
-//! Stacks of layers, each for one kind of trouble; the same in every run.
+//! Stacks of layers for the table of digests, each for one kind of difficulty. They are the same in
+//! every run.
 
 use support::tar::{Entry, archive};
 
-/// Layers as tars, lowest first.
+/// Layers as tars, the lowest first.
 type Layers = Vec<Vec<u8>>;
 
-/// Makes the layers of a stack.
+/// Returns the layers of a stack.
 type Make = fn() -> Layers;
 
 /// All stacks by name.
@@ -23,10 +24,10 @@ pub(crate) const STACKS: [(&str, Make); 11] = [
     (EVERYTHING, everything),
 ];
 
-/// The stack that has something of all others but the large ones.
+/// Name of the stack that combines the stacks of kinds, links, attributes, names and whiteouts.
 pub(crate) const EVERYTHING: &str = "everything";
 
-/// The layers of a stack.
+/// Returns the layers of a stack.
 pub(crate) fn layers(name: &str) -> Layers {
     let (_, layers) = STACKS.iter().find(|(other, _)| *other == name).unwrap();
     layers()
@@ -172,7 +173,7 @@ fn names() -> Layers {
     vec![archive(&entries)]
 }
 
-/// So many names that directories need an index of one and of two levels.
+/// Enough names for directories with an index of one and of two levels.
 fn many() -> Layers {
     let mut entries = vec![
         Entry::directory("one"),
@@ -190,7 +191,7 @@ fn many() -> Layers {
     vec![archive(&entries)]
 }
 
-/// More content than a group of small blocks has.
+/// More content than fits in a block group with small blocks.
 fn big() -> Layers {
     let entries = [
         Entry::file("big", pattern(9, 20_000_000)),
@@ -214,7 +215,7 @@ fn deep() -> Layers {
     vec![archive(&entries)]
 }
 
-/// Every kind of file, owner, mode and time.
+/// Every type of file, and unusual owners, modes and times.
 fn kinds() -> Layers {
     let device = |flag, name, device| Entry {
         device,
@@ -258,7 +259,7 @@ fn kinds() -> Layers {
     vec![archive(&entries)]
 }
 
-/// What `--exec` needs, and what the init is told of.
+/// A shell for `--exec`, and the files that configure the init.
 fn shell() -> Layers {
     let program = |name| Entry {
         mode: 0o755,
@@ -278,7 +279,7 @@ fn everything() -> Layers {
     [kinds(), links(), attributes(), names(), whiteouts()].concat()
 }
 
-/// Bytes that repeat only after long, and never are zero.
+/// Returns bytes without zeros, with a long period.
 fn pattern(seed: u32, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
     std::iter::repeat_with(|| {

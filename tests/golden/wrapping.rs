@@ -1,10 +1,11 @@
-//! How a layer is wrapped, in bytes that no compressor's version or processor can change: what zlib and libzstd make of the
-//! same content is not the same everywhere, and the digest of the manifest is in the image.
+//! Encodes layers as gzip and zstd without compression, so that the bytes do not depend on a
+//! compressor. Versions of zlib and libzstd, and processors, compress the same content differently,
+//! and the digest of the manifest is in the image.
 
-/// Most bytes of a stored block of deflate, and of a raw block here.
+/// Maximum bytes in a stored block of deflate, and in a raw block here.
 const BLOCK: usize = 0xFFFF;
 
-/// How a layer is wrapped.
+/// Encoding of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrapping {
     Plain,
@@ -13,7 +14,7 @@ pub(crate) enum Wrapping {
 }
 
 impl Wrapping {
-    /// The media type of a layer that is wrapped so.
+    /// Returns the media type of a layer with this encoding.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Plain => "application/vnd.oci.image.layer.v1.tar",
@@ -22,6 +23,7 @@ impl Wrapping {
         }
     }
 
+    /// Encodes a tar.
     pub(crate) fn wrap(self, tar: &[u8]) -> Vec<u8> {
         match self {
             Self::Plain => tar.to_vec(),
@@ -31,7 +33,7 @@ impl Wrapping {
     }
 }
 
-/// A gzip member of stored blocks (RFC 1951, 3.2.4; RFC 1952).
+/// Returns a gzip member of stored blocks (RFC 1951, 3.2.4; RFC 1952).
 fn gzip(content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
     let count = content.chunks(BLOCK).count();
@@ -49,7 +51,8 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A zstd frame of raw blocks, and of repeated bytes where a block holds only one (RFC 8878, 3.1.1).
+/// Returns a zstd frame of raw blocks, and of RLE blocks where a block has one repeated byte (RFC
+/// 8878, 3.1.1).
 fn zstd(content: &[u8]) -> Vec<u8> {
     // A frame header with a window of 128 KiB, and neither content size nor checksum.
     let mut bytes = vec![0x28, 0xB5, 0x2F, 0xFD, 0, 7 << 3];

@@ -1,4 +1,5 @@
-//! Extended attributes that Linux stores of some files or of none, ACLs, and metadata of entries that only name something.
+//! Tests of extended attributes that Linux stores for some files or for none, of ACLs, and of
+//! metadata that hard links and whiteouts carry.
 
 use crate::layers::{apply, check_tars};
 use support::tar::{Entry, archive};
@@ -7,7 +8,7 @@ const NOBODY: u32 = u32::MAX;
 /// `user::rw-,group::r--,other::---`
 const MINIMAL: [(u16, u16, u32); 3] = [(0x01, 6, NOBODY), (0x04, 4, NOBODY), (0x20, 0, NOBODY)];
 
-/// An ACL as getxattr(2) shows it: tags, permissions and identifiers.
+/// Returns an ACL as getxattr(2) shows it: tags, permissions and identifiers.
 fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     let entries = entries.iter().flat_map(|(tag, permissions, id)| {
         [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
@@ -23,9 +24,10 @@ fn default(entry: Entry, value: impl AsRef<[u8]>) -> Entry {
     entry.pax("SCHILY.xattr.system.posix_acl_default", value)
 }
 
-/// All others of `system.` are made by file systems when they are asked, and `system.data` is the content of a small file.
+/// File systems generate the other `system.` attributes on request, and `system.data` is the
+/// content of a small file.
 #[test]
-fn of_system_attributes_acls_alone_are_kept() {
+fn system_attributes_other_than_acls_are_left_out() {
     let layer = ["data", "nfs4_acl", "richacl", "posix_acl", "posix_acl_accesses", "x"]
         .into_iter()
         .fold(Entry::file("f", "content"), |entry, name| {
@@ -41,9 +43,9 @@ fn of_system_attributes_acls_alone_are_kept() {
     assert_eq!(summaries[0].ignored_xattrs, 7);
 }
 
-/// acl(5): a symlink has none, and what new files get is known of directories alone.
+/// acl(5): a symlink has no ACL, and only a directory has an ACL for new files.
 #[test]
-fn acls_of_what_cannot_have_them_are_counted_and_left_out() {
+fn acls_of_symlinks_and_default_acls_of_files_are_left_out() {
     let layer = [
         access(Entry::symlink("s", "t"), acl(&MINIMAL)),
         default(Entry::symlink("t", "u"), "and no ACL either"),
@@ -56,7 +58,7 @@ fn acls_of_what_cannot_have_them_are_counted_and_left_out() {
 }
 
 #[test]
-fn acls_that_the_kernel_refuses_are_errors() {
+fn invalid_acls_are_errors() {
     let [owner, group, other] = MINIMAL;
     let (named_user, named_group) = ((0x02, 4, 1000), (0x08, 4, 1000));
     let mask = (0x10, 4, NOBODY);
@@ -85,9 +87,9 @@ fn acls_that_the_kernel_refuses_are_errors() {
     }
 }
 
-/// What setxattr(2) says of another version is that it is not supported, and what has no entries removes the ACL.
+/// setxattr(2) returns "not supported" for another version. An ACL without entries removes the ACL.
 #[test]
-fn acls_of_other_versions_are_left_out_and_counted_and_empty_ones_are_none() {
+fn acls_of_other_versions_are_left_out_and_empty_acls_set_none() {
     let other = [3, 0, 0, 0, 1];
     let empty = acl(&[]);
     let layer = [
@@ -102,11 +104,11 @@ fn acls_of_other_versions_are_left_out_and_counted_and_empty_ones_are_none() {
     assert_eq!(summaries[0].ignored_xattrs, 4);
 }
 
-/// overlayfs.rst. umoci leaves these out too; escaped ones (`trusted.overlay.overlay.*`) are those
-/// of an overlay inside of another.
+/// overlayfs.rst. umoci leaves these out as well. Escaped names (`trusted.overlay.overlay.*`)
+/// belong to an overlay inside another.
 #[test]
 fn attributes_of_overlayfs_are_counted_and_left_out() {
-    let layer = crate::layers::language::entries(
+    let layer = crate::layers::notation::entries(
         "d/(trusted.overlay.opaque=y,trusted.overlay.origin=x,trusted.a=1) \
          f=x(trusted.overlay.metacopy=,trusted.overlay.redirect=/g,user.overlay.impure=y,user.b=2) \
          e/(trusted.overlay.overlay.opaque=y,user.overlay.=z,user.overlayfs=3) l->f(trusted.overlay.nlink=U+1)",
@@ -119,7 +121,7 @@ fn attributes_of_overlayfs_are_counted_and_left_out() {
     assert_eq!((summaries[0].overlay_xattrs, summaries[0].ignored_xattrs), (8, 0));
 }
 
-/// Metadata that no file can have.
+/// Adds metadata that no file can have.
 fn impossible(entry: Entry) -> Entry {
     access(entry, acl(&MINIMAL[..1]))
         .pax("uid", "-1")
@@ -136,7 +138,7 @@ fn impossible(entry: Entry) -> Entry {
 }
 
 #[test]
-fn metadata_of_entries_that_only_name_something_is_ignored() {
+fn metadata_of_hard_links_and_whiteouts_is_ignored() {
     let lower = archive(&[
         Entry::file("a", "1"),
         Entry::file("gone", ""),
@@ -155,7 +157,7 @@ fn metadata_of_entries_that_only_name_something_is_ignored() {
     }
 }
 
-/// What the name of a whiteout hides may be as long as a name can be.
+/// A whiteout can hide a name of the maximum length.
 #[test]
 fn a_whiteout_may_have_four_bytes_more_than_a_name() {
     let name = "n".repeat(255);

@@ -1,20 +1,20 @@
-//! Tars that are cut off, damaged, or something else altogether.
+//! Tests of tars that are cut off, corrupt, or not tars.
 
 use std::io::BufReader;
 
 use layer::LayerOptions;
 
-use crate::layers::{apply, check_tars, empty, language, message};
+use crate::layers::{apply, check_tars, empty, message, notation};
 use support::tar::{BLOCK, Entry, Header, archive, extension, pax_body};
 
-/// A tar with some of everything.
+/// Returns a tar with every type of entry that the notation has, and a long name.
 fn sample() -> Vec<u8> {
     let long = "long/".repeat(30);
     let words = format!("d/ d/f=text {long}g=more s->d h==d/f c!1:3 x=y(user.a=b,@1.5) .wh.gone");
-    archive(&language::entries(&words))
+    archive(&notation::entries(&words))
 }
 
-/// Where the blocks of zeros at the end begin.
+/// Returns the offset of the blocks of zeros at the end.
 fn end(tar: &[u8]) -> usize {
     tar.len() - 2 * BLOCK
 }
@@ -36,7 +36,7 @@ fn the_end_of_the_archive_may_be_missing() {
     }
 }
 
-/// Go takes the last padding as read where it is missing, and so does containerd.
+/// Go accepts a last entry without its padding, and so does containerd.
 #[test]
 fn the_last_padding_may_be_missing() {
     let file = Entry::file("f", "text").bytes();
@@ -62,7 +62,7 @@ fn a_truncated_layer_is_an_error_or_ends_between_entries() {
 }
 
 #[test]
-fn what_is_no_tar_is_said_to_be_none() {
+fn data_that_is_not_a_tar_is_an_error() {
     for layer in [
         &b"x"[..],
         b"{\"schemaVersion\": 2}",
@@ -75,7 +75,7 @@ fn what_is_no_tar_is_said_to_be_none() {
 }
 
 #[test]
-fn damage_is_found_where_it_is() {
+fn damage_is_reported_with_its_entry_and_offset() {
     let tar = archive(&[Entry::file("a", "x"), Entry::file("b", "y")]);
     let mut damaged = tar.clone();
     damaged[2 * BLOCK] ^= 1;
@@ -84,9 +84,9 @@ fn damage_is_found_where_it_is() {
     check_tars(&[zeros], "error: entry 2 byte 1024 zeros");
 }
 
-/// Concatenated archives: everyone but `tar --ignore-zeros` reads the first one only.
+/// Concatenated archives: all readers except `tar --ignore-zeros` stop after the first.
 #[test]
-fn what_follows_the_end_of_the_archive_is_reported_and_left_out() {
+fn data_after_the_end_of_the_archive_is_reported_and_left_out() {
     let (a, b) = (archive(&[Entry::file("a", "x")]), archive(&[Entry::file("b", "y")]));
     for (tail, expected) in [
         (&[][..], false),
@@ -100,7 +100,7 @@ fn what_follows_the_end_of_the_archive_is_reported_and_left_out() {
     }
 }
 
-/// Both digests are checked only if nothing is left unread.
+/// Both digests can be checked only if the reader is empty afterwards.
 #[test]
 fn a_layer_is_read_to_its_very_end() {
     let tar = [archive(&[Entry::file("a", "x")]), vec![0; 200_000], b"garbage".to_vec()].concat();
@@ -110,7 +110,7 @@ fn a_layer_is_read_to_its_very_end() {
 }
 
 #[test]
-fn an_error_of_the_reader_is_passed_on() {
+fn an_error_of_the_reader_is_the_cause() {
     struct Broken<'a>(&'a [u8]);
     impl std::io::Read for Broken<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -144,7 +144,8 @@ fn extended_headers_need_an_entry() {
     check_tars(&[extension(b'L', b"name\0")], "error: entry 1 ends extended header");
 }
 
-/// A header says how long its body is, and nothing is allocated for it before it is there.
+/// The header has the length of the body. No memory is allocated for a body before its bytes
+/// arrive.
 #[test]
 fn extended_headers_have_a_limit() {
     for flag in [b'x', b'g', b'L', b'K'] {
@@ -183,7 +184,7 @@ fn messages_show_names_without_control_characters() {
     );
 }
 
-/// No byte of a tar makes it panic, wherever it is changed.
+/// Changes each byte of a tar.
 #[test]
 fn no_changed_byte_leads_to_a_panic() {
     let tar = sample();
@@ -193,7 +194,7 @@ fn no_changed_byte_leads_to_a_panic() {
             let mut changed = tar.clone();
             changed[index] = value;
             let _ = empty().apply(&changed[..], &LayerOptions::default());
-            // With the right checksum, more than the checksum is tried.
+            // A matching checksum lets the change reach the other checks.
             let start = index / BLOCK * BLOCK;
             let sealed = Header(changed[start..start + BLOCK].try_into().unwrap()).seal();
             changed[start..start + BLOCK].copy_from_slice(&sealed);

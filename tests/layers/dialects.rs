@@ -1,4 +1,5 @@
-//! Every dialect of tar: the same files in v7, ustar, GNU, star and PAX, and what only some of them can say.
+//! Tests of each dialect of tar, v7, ustar, GNU, star and PAX: the same files in all of them, and
+//! the fields and records that only some have.
 
 use ext4::Timestamp;
 use layer::LayerOptions;
@@ -6,7 +7,7 @@ use layer::LayerOptions;
 use crate::layers::{apply, apply_with, cases, check_tars};
 use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
 
-/// A tar of blocks, with the end of the archive after them.
+/// Returns a tar of these parts, with the end of the archive after them.
 fn tar(parts: &[&[u8]]) -> Vec<u8> {
     [&parts.concat()[..], &[0; 2 * BLOCK]].concat()
 }
@@ -19,27 +20,28 @@ fn records(records: &[(&str, &str)]) -> Vec<u8> {
     pax_body(&records)
 }
 
-/// A file `f` with a PAX header.
+/// Returns a tar of a file `f` with a PAX header.
 fn with_records(list: &[(&str, &str)]) -> Vec<u8> {
     tar(&[&extension(b'x', &records(list)), &Entry::file("f", "content").bytes()])
 }
 
 cases! {
     /// Unix v7: no magic, so no prefix and no device numbers.
-    mode_bits_above_the_permissions_mean_nothing: ["f=x(100644) d/(40700) s->f(120777)"] => "f=x d/(700) s->f";
+    mode_bits_above_the_permissions_are_ignored: ["f=x(100644) d/(40700) s->f(120777)"] => "f=x d/(700) s->f";
     large_owners_and_times_are_in_base_256: ["f=x(2097151:2097152,@68719476736) g=x(4294967294:70000,@-1)"]
         => "f=x(2097151:2097152,@15032385535.999999999) g=x(4294967294:70000,@-1)";
-    /// PAX: all digits that ext4 holds, cut off behind the ninth.
+    /// PAX: the digits that ext4 stores. Digits after the ninth are cut off.
     times_have_nanoseconds: ["f=x(@1350244992.02396010899) g=x(@-1.5) h=x(@1.000000001) i=x(@0.5)"]
         => "f=x(@1350244992.023960108) g=x(@-2.500000000) h=x(@1.000000001) i=x(@0.500000000)";
-    /// FINDINGS: 1901, 2378. ext4 ends in 2446.
+    /// Other ext4 builders store 1901 and 2378 for times out of 32 bits. ext4 ends in 2446.
     times_beyond_2038_and_before_1970: ["f=x(@2147483648) g=x(@-2147483648) h=x(@15032385535) i=x(@-2147483649) j=x(@99999999999999)"]
         => "f=x(@2147483648) g=x(@-2147483648) h=x(@15032385535) i=x(@-2147483648) j=x(@15032385535.999999999)";
-    /// FINDINGS: dropped (`ping` loses its capability); records split at newlines.
+    /// Other ext4 builders drop them (`ping` loses its capability), or split records at newlines.
     extended_attributes_hold_any_bytes: [
         "f=x(security.capability=\\x01\\x0a28\\x20linkpath=/etc/shadow\\x0a\\x00,user.empty=,trusted.t=\\xff) l->t(security.selinux=s\\x00)",
     ] => "f=x(security.capability=\\x01\\x0a28\\x20linkpath=/etc/shadow\\x0a\\x00,trusted.t=\\xff,user.empty=) l->t(security.selinux=s\\x00)";
-    /// Apple's bsdtar. Linux refuses them, and so do containerd's and moby's appliers; ext4 has no place for long ones.
+    /// Apple's bsdtar. Linux refuses them, and so do containerd's and moby's appliers; ext4 has no
+    /// place for long ones.
     extended_attributes_of_other_systems_are_left_out: [
         "f=x(com.apple.provenance=\\x01,user.a=b,user.=c,systematic=d) l->t(com.apple.quarantine=0081;5f;Safari;)",
     ] => "f=x(user.a=b) l->t";
@@ -48,7 +50,7 @@ cases! {
 }
 
 #[test]
-fn v7_knows_directories_by_their_slash() {
+fn a_trailing_slash_makes_a_directory_in_v7() {
     let mut symlink = Header::new(b'2', b"s", 0);
     symlink.text(157..257, b"d/f");
     check_tars(
@@ -63,7 +65,7 @@ fn v7_knows_directories_by_their_slash() {
 }
 
 #[test]
-fn only_v7_knows_directories_by_their_slash() {
+fn a_trailing_slash_makes_no_directory_in_ustar() {
     check_tars(&[tar(&[&Header::new(b'0', b"f/", 3).seal(), &padded(b"abc")])], "f=abc");
 }
 
@@ -118,7 +120,7 @@ fn gnu_long_names_and_long_links() {
     let symlink = Entry::symlink(&name[..99], &target[..99]).bytes();
     check_tars(&[tar(&[&long(b'L', &name), &long(b'K', &target), &symlink])], &expected);
     check_tars(&[tar(&[&long(b'K', &target), &long(b'L', &name), &symlink])], &expected);
-    // Go: a long name of GNU's counts more than one of PAX.
+    // Go: a long name of GNU overrides the one of PAX.
     let pax = extension(
         b'x',
         &records(&[("path", "other"), ("linkpath", "other"), ("uid", "7")]),
@@ -144,7 +146,7 @@ fn numbers_of_other_widths_and_paddings() {
 #[test]
 fn pax_records_override_the_header() {
     let mut header = Header::new(b'0', b"wrong", 0);
-    // A compliant reader does not even look at fields that are overridden.
+    // A compliant reader does not parse fields that records override.
     header.text(108..116, b"invalid!");
     header.text(124..136, b"too large...");
     header.text(136..148, b"also invalid");
@@ -192,7 +194,7 @@ fn the_last_of_several_pax_headers_counts() {
     );
 }
 
-/// Everyone but the `tar` crate: the last of duplicate records counts.
+/// All readers except the `tar` crate use the last of duplicate records.
 #[test]
 fn the_last_of_duplicate_records_counts() {
     check_tars(
@@ -207,7 +209,7 @@ fn the_last_of_duplicate_records_counts() {
 }
 
 #[test]
-fn a_record_without_a_value_says_nothing() {
+fn a_record_without_a_value_removes_earlier_ones() {
     check_tars(
         &[with_records(&[("path", "a"), ("path", ""), ("mtime", "")])],
         "f=content",
@@ -226,9 +228,9 @@ fn names_in_pax_records_need_not_be_utf8() {
     );
 }
 
-/// FINDINGS: a bogus regular file `pax_global_header`.
+/// Other ext4 builders create a regular file `pax_global_header`.
 #[test]
-fn global_headers_are_no_files() {
+fn global_headers_are_not_files() {
     let comment = records(&[("comment", "57a1f1c1c5a5a2e9b8b9d1f6c9b7e4d2a1b0c3d4")]);
     check_tars(
         &[tar(&[&extension(b'g', &comment), &Entry::file("f", "x").bytes()])],
@@ -237,7 +239,7 @@ fn global_headers_are_no_files() {
     check_tars(&[tar(&[&extension(b'g', &comment)])], "");
 }
 
-/// POSIX, and GNU tar; Go, and so containerd, passes over global headers.
+/// As in POSIX and GNU tar. Go, and so containerd, ignores global headers.
 #[test]
 fn global_records_hold_until_others_override_them() {
     let file = |name| Entry::file(name, "").bytes();
@@ -256,7 +258,7 @@ fn global_records_hold_until_others_override_them() {
     ]);
     let expected = "a=(5:0,@9.500000000) b=(6:0,@9.500000000) c=(5:0) d=(7:1,@9.500000000) e=";
     check_tars(std::slice::from_ref(&layer), expected);
-    // They end with the layer.
+    // Global records end with the layer.
     check_tars(&[layer, archive(&[Entry::file("f", "")])], &format!("{expected} f="));
 }
 
@@ -279,7 +281,8 @@ fn devices_of_star_have_records_of_their_own() {
     check_tars(&[archive(&[device])], "c!259:65536");
 }
 
-/// bsdtar: names like URLs, values in base 64; the same attribute in the other form counts more.
+/// bsdtar: names are percent-encoded, and values base64. The same attribute in the form
+/// `SCHILY.xattr.*` takes precedence.
 #[test]
 fn attributes_of_libarchive_are_decoded() {
     check_tars(
@@ -293,7 +296,7 @@ fn attributes_of_libarchive_are_decoded() {
     );
 }
 
-/// No engine applies the textual form; the binary one is an attribute like any other.
+/// Attributes outside of the namespaces of Linux.
 #[test]
 fn extended_attributes_of_other_systems_are_counted() {
     let quarantine = "0081;5f000000;Safari;".repeat(30);
@@ -307,6 +310,7 @@ fn extended_attributes_of_other_systems_are_counted() {
     assert_eq!(summaries[0].ignored_xattrs, 2);
 }
 
+/// No engine applies the textual form. The binary form is an extended attribute like any other.
 #[test]
 fn textual_acls_are_counted_and_left_out() {
     let layer = with_records(&[
@@ -327,11 +331,12 @@ fn binary_acls_are_kept() {
     );
 }
 
-/// xattr(7): only files and directories can have them; containerd leaves them out, with a warning.
+/// xattr(7): only files and directories can have them. containerd leaves the others out, with a
+/// warning.
 #[test]
 fn user_attributes_of_other_types_are_counted_and_left_out() {
     let layer = "s->t(user.a=1,user.b=2,security.c=3) c!1:3(user.a=1) p|(user.a=1) d/(user.a=1) f=x(user.a=1)";
-    let (tree, summaries) = apply(&[archive(&crate::layers::language::entries(layer))]).unwrap();
+    let (tree, summaries) = apply(&[archive(&crate::layers::notation::entries(layer))]).unwrap();
     assert_eq!(
         tree,
         ["c!1:3", "d/(user.a=1)", "f=x(user.a=1)", "p|", "s->t(security.c=3)"]
@@ -347,7 +352,7 @@ fn attributes_without_a_name_are_errors() {
     );
 }
 
-/// Go, `isHeaderOnlyType`; the `tar` crate takes what follows as their content.
+/// As in Go, `isHeaderOnlyType`. The `tar` crate reads the following blocks as their content.
 #[test]
 fn only_files_have_content() {
     let mut parts = Vec::new();
@@ -370,7 +375,7 @@ fn only_files_have_content() {
 
 /// GNU tar --label.
 #[test]
-fn a_volume_label_is_no_file() {
+fn a_volume_label_is_not_a_file() {
     check_tars(
         &[tar(&[
             &Header::new(b'V', b"label", 0).gnu().seal(),
@@ -413,7 +418,7 @@ fn owners_and_devices_beyond_32_bits_are_errors() {
 }
 
 #[test]
-fn times_are_bounded_by_the_newest() {
+fn max_time_caps_times() {
     let mut options = LayerOptions::default();
     options.max_time = Some(Timestamp::saturating(100, 5));
     let file = Entry::file("b", "")
@@ -421,7 +426,7 @@ fn times_are_bounded_by_the_newest() {
         .pax("mtime", "50")
         .pax("ctime", "100.000000006");
     let layer = [
-        crate::layers::language::entries("./(@300) a=(@100.000000006) d/e=(@99)"),
+        crate::layers::notation::entries("./(@300) a=(@100.000000006) d/e=(@99)"),
         vec![file],
     ]
     .concat();

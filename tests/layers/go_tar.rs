@@ -1,20 +1,21 @@
-//! What Go's archive/tar reads, on which containerd, moby and umoci stand: the archives of its testdata, each made anew, and
-//! what other tars hold that it passes over.
+//! Tests of archives as Go's archive/tar reads them, which containerd, moby and umoci use: the
+//! archives of its testdata, generated, and records and types that it ignores.
 
 use crate::layers::{cases, check_tars};
 use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
 
+/// Returns a tar of these parts, with the end of the archive after them.
 fn tar(parts: &[&[u8]]) -> Vec<u8> {
     [&parts.concat()[..], &[0; 2 * BLOCK]].concat()
 }
 
 cases! {
-    /// Overlayfs takes it for a whiteout when it is in a layer's directory; in a tar it is a device.
-    a_device_0_0_is_no_whiteout: ["f=1 g=2", "f!0:0"] => "f!0:0 g=2";
-    an_attribute_of_overlayfs_makes_nothing_opaque: ["d/ d/old=1", "d/(trusted.overlay.opaque=y) d/new=2"]
+    /// In the directory of a layer, overlayfs treats it as a whiteout. In a tar it is a device.
+    a_device_0_0_is_not_a_whiteout: ["f=1 g=2", "f!0:0"] => "f!0:0 g=2";
+    an_opaque_attribute_of_overlayfs_hides_nothing: ["d/ d/old=1", "d/(trusted.overlay.opaque=y) d/new=2"]
         => "d/ d/old=1 d/new=2";
-    /// eStargz puts them into layers, and whoever reads those as plain tars has them as files.
-    landmarks_are_files: [".prefetch.landmark=\\x0f .no.prefetch.landmark=\\x0f stargz.index.json={}"]
+    /// eStargz adds them to layers. Engines that read those as plain tars keep them as files.
+    landmarks_of_estargz_are_files: [".prefetch.landmark=\\x0f .no.prefetch.landmark=\\x0f stargz.index.json={}"]
         => ".prefetch.landmark=\\x0f .no.prefetch.landmark=\\x0f stargz.index.json={}";
 }
 
@@ -53,7 +54,8 @@ fn a_long_name_of_a_directory_may_end_with_a_slash() {
     check_tars(&[archive(&[Entry::directory(&name)])], &expected.join(" "));
 }
 
-/// The type of v7, which others write too, has the slash of v7 (`TypeRegA`).
+/// A trailing slash makes a directory of the type of v7, NUL, which other dialects have as well
+/// (`TypeRegA` in Go).
 #[test]
 fn an_old_file_with_a_slash_is_a_directory_in_all_dialects() {
     for header in [
@@ -75,9 +77,10 @@ fn fields_without_a_number_are_zero() {
     check_tars(&[tar(&[&header.seal(), &padded(b"abc")])], "f=abc(0,@0)");
 }
 
-/// neg-size.tar, issue10968.tar, issue11169.tar, issue12435.tar, pax-bad-hdr-file.tar, pax-bad-mtime-file.tar, pax-nul-path.tar
+/// neg-size.tar, issue10968.tar, issue11169.tar, issue12435.tar, pax-bad-hdr-file.tar,
+/// pax-bad-mtime-file.tar, pax-nul-path.tar
 #[test]
-fn what_is_an_error_there_is_one_here() {
+fn archives_that_go_refuses_are_errors() {
     let mut negative = Header::new(b'0', b"f", 0);
     negative.number(124..136, -1);
     let mut too_large = Header::new(b'0', b"f", 0);
@@ -104,7 +107,7 @@ fn what_is_an_error_there_is_one_here() {
     }
 }
 
-/// A name is what an entry must have.
+/// An empty name is cleaned to the path of the root.
 #[test]
 fn an_entry_without_a_name_is_the_root() {
     check_tars(&[tar(&[&Header::new(b'5', b"", 0).seal()])], "./(644)");
@@ -114,9 +117,10 @@ fn an_entry_without_a_name_is_the_root() {
     );
 }
 
-/// Labels of star and of GNU tar of Red Hat, flags and times of libarchive, numbers of files of star: no engine knows them.
+/// Records that no engine applies: labels of star and of the GNU tar of Red Hat, flags and times of
+/// libarchive, inode numbers of star.
 #[test]
-fn keywords_of_other_systems_mean_nothing() {
+fn keywords_of_other_systems_are_ignored() {
     let records = [
         ("RHT.security.selinux", "system_u:object_r:etc_t:s0"),
         ("SCHILY.fflags", "schg,nodump"),

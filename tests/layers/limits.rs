@@ -1,4 +1,4 @@
-//! What layers may cost: each limit, right below and right above it.
+//! Tests of the limits of layers: values right below and right above each limit.
 
 use std::io::{self, BufReader, Read};
 
@@ -6,26 +6,28 @@ use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
 use layer::cancel::Cancel;
 use layer::{LayerError, LayerErrorKind, LayerOptions, Limits, RootfsBuilder, decode};
 
-use crate::layers::{empty, language, message};
+use crate::layers::{empty, message, notation};
 use support::tar::{BLOCK, Entry, Header, archive};
 
-/// What an attribute costs besides its bytes.
+/// Cost of an attribute in bytes, besides its name and value.
 const XATTR_COST: u64 = 256;
 
 /// Applies layers within limits.
 fn apply_within(limits: Limits, layers: &[&str]) -> Result<(), LayerError> {
     let mut rootfs = RootfsBuilder::with_limits(empty().formatter, limits);
     for layer in layers {
-        rootfs.apply(&archive(&language::entries(layer))[..], &LayerOptions::default())?;
+        rootfs.apply(&archive(&notation::entries(layer))[..], &LayerOptions::default())?;
     }
     Ok(())
 }
 
+/// Returns the message of layers that exceed a limit.
 fn refused(limits: Limits, layers: &[&str]) -> String {
-    message(&apply_within(limits, layers).expect_err("it is beyond a limit"))
+    message(&apply_within(limits, layers).expect_err("the layers exceed a limit"))
 }
 
-fn assert_says(message: &str, words: &str) {
+/// Asserts that a message has each of the words.
+fn assert_message(message: &str, words: &str) {
     for word in words.split_whitespace() {
         assert!(message.contains(word), "{word:?} is missing in {message:?}");
     }
@@ -39,17 +41,17 @@ fn entries_are_counted_over_all_layers() {
     };
     let layers = ["f=x g=x", ".wh.f h=x"];
     apply_within(limits(4), &layers).unwrap();
-    assert_says(&refused(limits(3), &layers), "entry 2 \"h\" 4 entries 3 allowed");
+    assert_message(&refused(limits(3), &layers), "entry 2 \"h\" 4 entries 3 allowed");
 }
 
 #[test]
-fn directories_without_an_entry_are_counted_too() {
+fn directories_without_an_entry_count_as_entries() {
     let limits = |entries| Limits {
         entries,
         ..Limits::default()
     };
     apply_within(limits(4), &["a/b/c/f=x"]).unwrap();
-    assert_says(&refused(limits(3), &["a/b/c/f=x"]), "entry 1 \"a/b/c/f\" 4 entries 3");
+    assert_message(&refused(limits(3), &["a/b/c/f=x"]), "entry 1 \"a/b/c/f\" 4 entries 3");
 }
 
 #[test]
@@ -58,10 +60,11 @@ fn paths_targets_and_attributes_are_counted() {
         metadata,
         ..Limits::default()
     };
-    // One byte for each name, 10 for the target, twice 6 + 4 for the attribute, and what holds it.
+    // One byte for each name, 10 for the target, 6 + 4 for the attribute, counted twice, and its
+    // fixed cost.
     let layer = "f=x(user.a=four) s->0123456789";
     apply_within(limits(32 + XATTR_COST), &[layer]).unwrap();
-    assert_says(
+    assert_message(
         &refused(limits(31 + XATTR_COST), &[layer]),
         &format!(
             "entry 2 \"s\" paths {} bytes {} allowed",
@@ -71,9 +74,10 @@ fn paths_targets_and_attributes_are_counted() {
     );
 }
 
-/// An attribute without a value is none that costs nothing, but one that is left out is.
+/// An attribute with an empty value sets nothing and costs nothing. An attribute that is left out
+/// costs its bytes.
 #[test]
-fn each_attribute_that_is_kept_costs_what_holds_it() {
+fn each_kept_attribute_has_a_fixed_cost() {
     let limits = |metadata| Limits {
         metadata,
         ..Limits::default()
@@ -81,22 +85,22 @@ fn each_attribute_that_is_kept_costs_what_holds_it() {
     let layer = "f=x(user.a=,user.b=,system.c=d) p|(user.a=b) h==f(user.a=b) .wh.g(user.a=b)";
     let cost = 2 * (2 * 6 + XATTR_COST) + 1 + 1 + 2 + 1;
     apply_within(limits(cost), &[layer]).unwrap();
-    assert_says(
+    assert_message(
         &refused(limits(cost - 1), &[layer]),
         &format!("entry 4 \".wh.g\" {cost} bytes {} allowed", cost - 1),
     );
 }
 
-/// Long ways take time, and whoever looks at the tree later holds paths as they are without symlinks.
+/// Long paths take time to resolve, and later steps hold paths with their symlinks resolved.
 #[test]
-fn what_symlinks_and_missing_entries_make_of_paths_is_counted_too() {
+fn paths_are_counted_as_resolved() {
     let limits = |metadata| Limits {
         metadata,
         ..Limits::default()
     };
     let stack_costs = |layers: &[&str], cost: u64| {
         apply_within(limits(cost), layers).unwrap();
-        assert_says(&refused(limits(cost - 1), layers), &format!("{cost} bytes"));
+        assert_message(&refused(limits(cost - 1), layers), &format!("{cost} bytes"));
     };
     let cost_is = |layer: &str, cost| stack_costs(&[layer], cost);
     cost_is("a/b/c/f=x", 7 + (1 + 3 + 5));
@@ -116,29 +120,29 @@ fn what_symlinks_and_missing_entries_make_of_paths_is_counted_too() {
 
 #[test]
 fn bytes_are_counted_over_all_layers_headers_included() {
-    let layer = archive(&language::entries("f=x"));
+    let layer = archive(&notation::entries("f=x"));
     let len = layer.len() as u64;
     let limits = |size| Limits {
         size,
         ..Limits::default()
     };
     apply_within(limits(2 * len), &["f=x", "f=x"]).unwrap();
-    assert_says(
+    assert_message(
         &refused(limits(2 * len - 1), &["f=x", "f=x"]),
         &format!("{} bytes {} allowed", 2 * len, 2 * len - 1),
     );
 }
 
-/// A size of 1 PiB that nothing follows: the header alone decides.
+/// A header with a size of 1 PiB. No content follows: the header alone decides.
 #[test]
-fn a_file_that_cannot_be_is_refused_before_it_is_read() {
+fn a_file_beyond_the_limit_is_refused_before_it_is_read() {
     let tar = Header::new(b'0', b"huge", 1 << 50).seal();
     let unread = io::repeat(b'x').take(u64::MAX);
     let mut tar = BufReader::new(tar.chain(unread));
     let error = empty().apply(&mut tar, &LayerOptions::default()).unwrap_err();
-    assert_says(&message(&error), "entry 1 \"huge\" 68719476736 allowed");
+    assert_message(&message(&error), "entry 1 \"huge\" 68719476736 allowed");
     let (_, unread) = tar.into_inner().into_inner();
-    assert!(u64::MAX - unread.limit() < 1 << 20, "it was read all the same");
+    assert!(u64::MAX - unread.limit() < 1 << 20, "the content was read");
 }
 
 #[test]
@@ -153,14 +157,14 @@ fn a_hole_of_1_pib_is_refused_and_one_of_15_tib_costs_nothing() {
         rootfs.apply(&archive(&[file])[..], &LayerOptions::default())?;
         Ok::<_, LayerError>(rootfs.formatter.finish(rootfs.tree).unwrap().0.len())
     };
-    assert_says(
+    assert_message(
         &message(&sparse("1125899906842624").unwrap_err()),
         "entry 1 \"f\" 1125899906842624 bytes 17592186040320",
     );
     assert!(sparse("16492674416640").unwrap() < 2 << 20);
 }
 
-/// What is read ahead of an entry is not counted twice.
+/// Bytes that are read ahead of an entry are not counted twice.
 #[test]
 fn an_entry_may_fill_the_limit_to_the_last_byte() {
     let tar = archive(&[Entry::file("f", vec![b'x'; 100_000])]);
@@ -173,13 +177,13 @@ fn an_entry_may_fill_the_limit_to_the_last_byte() {
         rootfs.apply(&tar[..], &LayerOptions::default()).map(drop)
     };
     apply(tar.len()).unwrap();
-    assert_says(
+    assert_message(
         &message(&apply(tar.len() - 1).unwrap_err()),
         "101888 bytes 101887 allowed",
     );
 }
 
-/// Each range costs a block of the disk, though it is one byte of the tar.
+/// Each range takes a block of the disk, although it is one byte of the tar.
 #[test]
 fn ranges_of_sparse_files_count_as_blocks() {
     let map: Vec<String> = (0..1000).map(|index| format!("{},1", index * 8192)).collect();
@@ -198,15 +202,16 @@ fn ranges_of_sparse_files_count_as_blocks() {
         rootfs.apply(&tar[..], &LayerOptions::default()).map(drop)
     };
     apply(1000 * 4096 + tar.len() as u64).unwrap();
-    assert_says(
+    assert_message(
         &message(&apply(1000 * 4096).unwrap_err()),
         "entry 1 \"f\" 4096000 allowed",
     );
 }
 
-/// A few KiB that unpack to 256 MiB: inside a file, and behind the end of the archive, where nobody looks.
+/// A few KiB that unpack to 256 MiB: inside a file, and after the end of the archive, where entries
+/// are no longer read.
 #[test]
-fn compression_bombs_are_defused() {
+fn compression_bombs_are_refused() {
     let zeros = || io::repeat(0).take(1 << 28);
     let file = Header::new(b'0', b"f", 1 << 28).seal();
     for (head, words) in [(&file[..], "entry 1 \"f\" 268435456"), (&[0; 2 * BLOCK][..], "entry 1")] {
@@ -220,22 +225,22 @@ fn compression_bombs_are_defused() {
         let tar = decode(&blob[..], "application/vnd.oci.image.layer.v1.tar+zstd").unwrap();
         let error = rootfs.apply(BufReader::new(tar), &LayerOptions::default()).unwrap_err();
         assert!(matches!(error.kind, LayerErrorKind::TooLarge { .. }));
-        assert_says(&message(&error), words);
-        assert_says(&message(&error), "104857600 allowed");
+        assert_message(&message(&error), words);
+        assert_message(&message(&error), "104857600 allowed");
     }
 }
 
 #[test]
-fn values_of_attributes_have_64_kib() {
+fn attribute_values_are_limited_to_64_kib() {
     let file = |len| archive(&[Entry::file("f", "").pax("SCHILY.xattr.user.a", vec![b'v'; len])]);
     empty().apply(&file(65_536)[..], &LayerOptions::default()).unwrap();
     let error = empty().apply(&file(65_537)[..], &LayerOptions::default()).unwrap_err();
-    assert_says(&message(&error), "entry 1 \"f\" user.a 65537 bytes 65536");
+    assert_message(&message(&error), "entry 1 \"f\" user.a 65537 bytes 65536");
 }
 
-/// Whether they fit is said at their entry, and not of the finished image, where nobody knows the layer.
+/// The fit is checked at the entry: an error of the finished image could not name the layer.
 #[test]
-fn attributes_have_an_inode_and_a_block_for_their_names() {
+fn attributes_are_limited_to_an_inode_and_a_block() {
     let file = |count: usize| {
         let name = |index| format!("SCHILY.xattr.user.{index:0249}");
         let file = Entry::file("f", "");
@@ -245,19 +250,20 @@ fn attributes_have_an_inode_and_a_block_for_their_names() {
     rootfs.apply(&file(15)[..], &LayerOptions::default()).unwrap();
     rootfs.formatter.finish(rootfs.tree).unwrap();
     let error = empty().apply(&file(16)[..], &LayerOptions::default()).unwrap_err();
-    assert_says(&message(&error), "entry 1 \"f\" attributes \"/f\" 4060 bytes user.0");
+    assert_message(&message(&error), "entry 1 \"f\" attributes \"/f\" 4060 bytes user.0");
 }
 
 #[test]
-fn what_is_no_acl_is_refused_at_its_entry() {
+fn an_invalid_acl_is_refused_at_its_entry() {
     let file = Entry::file("f", "").pax("SCHILY.xattr.system.posix_acl_access", "no");
     let error = empty()
         .apply(&archive(&[file])[..], &LayerOptions::default())
         .unwrap_err();
-    assert_says(&message(&error), "entry 1 \"f\" system.posix_acl_access ACL");
+    assert_message(&message(&error), "entry 1 \"f\" system.posix_acl_access ACL");
 }
 
-/// Entries below a symlink to the directory of the one before go ever deeper, as far as the way may be long.
+/// Each symlink leads to the directory of the level before, and entries below it go deeper, up to
+/// the limit on the length of a path.
 #[test]
 fn no_directory_is_too_deep_for_the_stack() {
     let deeper = "d/".repeat(2000);
@@ -307,7 +313,7 @@ fn no_directory_is_too_deep_for_the_stack() {
 
 #[test]
 fn a_cancelled_layer_ends_with_an_error() {
-    /// Cancels at the end of a layer.
+    /// Reader that cancels at the end of a layer.
     struct CancelAtEnd<'a>(&'a [u8], Cancel);
     impl Read for CancelAtEnd<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -322,16 +328,16 @@ fn a_cancelled_layer_ends_with_an_error() {
     let mut options = LayerOptions::default();
     options.cancel = cancel.clone();
     let mut rootfs = empty();
-    let layer = |entries| archive(&language::entries(entries));
+    let layer = |entries| archive(&notation::entries(entries));
     rootfs.apply(&layer("a=1")[..], &LayerOptions::default()).unwrap();
     let read = layer("b=1 c=2");
     let error = rootfs
         .apply(BufReader::new(CancelAtEnd(&read, cancel)), &options)
         .unwrap_err();
     assert!(matches!(error.kind, LayerErrorKind::Cancelled(_)), "{error:?}");
-    assert_says(&message(&error), "entry 1 \"b\" interrupted");
+    assert_message(&message(&error), "entry 1 \"b\" interrupted");
 
     let error = rootfs.apply(&layer("d=1")[..], &options).unwrap_err();
     assert!(matches!(error.kind, LayerErrorKind::Cancelled(_)), "{error:?}");
-    assert_eq!(error.position.name, None, "nothing of it is read");
+    assert_eq!(error.position.name, None, "no entry is read");
 }

@@ -1,18 +1,18 @@
-//! The place of whiteouts in a layer changes nothing, not even a byte of the image.
+//! Tests that the order of whiteouts in a layer does not change a byte of the image.
 
 use layer::{LayerError, LayerOptions};
 
-use crate::layers::{empty, language};
+use crate::layers::{empty, notation};
 use support::random_layers::{
     Random, is_whiteout, layers as random_layers, show, whiteouts_first, whiteouts_last, whiteouts_shuffled,
 };
 use support::tar::{Entry, archive};
 
-/// Random stacks that are tried.
+/// Number of random stacks of layers.
 const SEEDS: u64 = 600;
 
 #[test]
-fn whiteouts_first_last_and_shuffled_make_one_image() {
+fn whiteouts_first_last_and_shuffled_give_the_same_image() {
     let mut compared = 0;
     for seed in 0..SEEDS {
         let mut layers = random_layers(seed);
@@ -48,7 +48,7 @@ fn whiteouts_first_last_and_shuffled_make_one_image() {
     );
 }
 
-/// The image of layers, or the index of the layer that fails and its error.
+/// Returns the image of layers, or the index of the layer that fails with its error.
 fn image(layers: &[Vec<Entry>]) -> Result<Vec<u8>, (usize, Box<LayerError>)> {
     let mut rootfs = empty();
     for (index, layer) in layers.iter().enumerate() {
@@ -63,5 +63,5 @@ fn tree(layers: &[Vec<Entry>]) -> Vec<String> {
     for layer in layers {
         rootfs.apply(&archive(layer)[..], &LayerOptions::default()).unwrap();
     }
-    language::show(rootfs)
+    notation::show(rootfs)
 }

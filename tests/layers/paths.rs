@@ -1,20 +1,24 @@
-//! Names: how they are cleaned, what they may be, and where they end.
+//! Tests of names and symlink targets: how they are cleaned, which bytes they may have, and how
+//! long they may be.
 
 use crate::layers::{apply, cases, check_tars, message};
 use support::tar::{Entry, archive};
 
 cases! {
-    /// FINDINGS: literal `..` and `.` names in the image. containerd and umoci clean names as strings.
+    /// Other ext4 builders store literal `..` and `.` names in the image. containerd and umoci
+    /// clean names as strings.
     names_are_cleaned: ["a/../b=1 ./c/./d=2 /e=3 f//g=4 ../h=5 ../../i/../j=6 /../k=7 l/m/../../n=8"]
         => "b=1 c/(@0) c/d=2 e=3 f/(@0) f/g=4 h=5 j=6 k=7 n=8";
-    /// umoci, TestUnpackEntrySanitiseScoping; moby refuses such names (TestApplyLayerInvalidFilenames).
+    /// umoci, TestUnpackEntrySanitiseScoping. moby refuses these names
+    /// (TestApplyLayerInvalidFilenames).
     names_do_not_lead_out_of_the_root: ["/../file=1 ../../victim/dotdot=2"] => "file=1 victim/(@0) victim/dotdot=2";
     a_step_up_in_a_name_follows_no_symlink: ["d/e/ l->d/e", "l/../f=x"] => "d/(@0) d/e/ l->d/e f=x";
     directories_need_no_slash_and_files_may_have_one: ["f//=x d/"] => "f=x d/";
     names_need_not_be_utf8: ["\\xff\\xfe/ \\xff\\xfe/\\xe9=x caf\\xc3\\xa9=y l->\\x80"] => "\\xff\\xfe/ \\xff\\xfe/\\xe9=x café=y l->\\x80";
     names_may_have_any_byte: ["a\\x0ab=1 c\\x20d=2 \\x01\\x7f=3 e\\\\f=4"] => "a\\x0ab=1 c\\x20d=2 \\x01\u{7f}=3 e\\\\f=4";
-    names_that_look_like_others: [".../ ..a=1 .b=2 a.=3 -=4 ~=5 com1=6 a:b=7"] => ".../ ..a=1 .b=2 a.=3 -=4 ~=5 com1=6 a:b=7";
-    /// bsdtar on macOS writes such a file before each that has attributes; all engines keep it as it is.
+    names_with_dots_dashes_and_colons: [".../ ..a=1 .b=2 a.=3 -=4 ~=5 com1=6 a:b=7"] => ".../ ..a=1 .b=2 a.=3 -=4 ~=5 com1=6 a:b=7";
+    /// bsdtar on macOS writes a file of this kind before each file that has attributes. All engines
+    /// keep it.
     names_of_apple_double_files_are_ordinary: ["._f=meta f=x d/._f=meta"] => "._f=meta f=x d/(@0) d/._f=meta";
     symlinks_are_kept_as_they_are: ["a->/../x//y/./z/ b->. c->.. d->/ e->../../../../../../etc/shadow"]
         => "a->/../x//y/./z/ b->. c->.. d->/ e->../../../../../../etc/shadow";
@@ -82,10 +86,10 @@ fn a_tree_may_be_deeper_than_any_path() {
     rootfs
         .apply(&archive(&[Entry::file(".wh..wh..opq", "")])[..], &options)
         .unwrap();
-    assert_eq!(crate::layers::language::show(rootfs), [] as [&str; 0]);
+    assert_eq!(crate::layers::notation::show(rootfs), [] as [&str; 0]);
 }
 
-/// A few bytes of a tar must not cost hours, nor make directories without end.
+/// A few bytes of a tar must not cost hours, nor create an unlimited number of directories.
 #[test]
 fn symlinks_cannot_make_a_path_endless() {
     let detour = "d/../".repeat(800);

@@ -1,4 +1,5 @@
-//! Tars as programs write them, in all their formats: GNU tar, bsdtar, Python, BusyBox, pax, git.
+//! Tests of tars as programs write them, in all their formats: GNU tar, bsdtar, Python, BusyBox,
+//! pax, git.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::Command;
 use crate::layers::{apply, compare};
 use support::skip::skip;
 
-/// What a format can say; each can say what those before it can.
+/// The features of a format. Each variant includes those before it.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Ability {
     V7,
@@ -24,7 +25,7 @@ enum Ability {
 }
 use Ability::{Gnu, LongNames, Pax, Ustar, V7, Xattrs};
 
-/// The owner and group that programs are told to write.
+/// The owner and group that programs write, by option.
 const OWNER: (u32, u32) = (70_000, 5);
 
 #[test]
@@ -104,7 +105,7 @@ fn tars_of_pax() {
     }
 }
 
-/// A global header with the commit's hash, which is no file.
+/// A global header with the hash of the commit is not a file.
 #[test]
 fn tars_of_git() {
     let directory = tempfile::tempdir().unwrap();
@@ -125,7 +126,8 @@ fn tars_of_git() {
     compare(&tree, "project/(@5) project/file=content(@5)");
 }
 
-/// Neither is a layer: a file begins in another archive, and a directory says what is not there any more.
+/// Neither is a layer: the first continues a file of another archive, the second lists files that
+/// are gone.
 #[test]
 fn volumes_and_incremental_backups_of_gnu_tar_are_refused_by_name() {
     if Command::new("tar").arg("--version").output().is_err() {
@@ -161,14 +163,16 @@ const XATTRS: [(&str, &[u8]); 6] = [
     ("user.\u{e9}%zz", b"6"),
 ];
 
-/// What makes a program like tar write all of a directory.
+/// Arguments that make a program like tar write the whole directory.
 const WRITE: [&str; 3] = ["-cf", "-", "."];
 
-/// The user who runs the tests, to whom what they make belongs.
+/// Returns the user and group of this process, who own the files that it makes.
 fn user() -> (u32, u32) {
     (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
 }
 
+/// Runs a program in a directory of files that its format can describe, and checks the resulting
+/// tree.
 fn check_program(command: &mut Command, ability: Ability, owner: (u32, u32)) {
     let directory = tempfile::tempdir().unwrap();
     let has_xattrs = make_tree(directory.path(), ability);
@@ -183,7 +187,7 @@ fn check_program(command: &mut Command, ability: Ability, owner: (u32, u32)) {
     compare(&tree, &expected(ability, owner, has_xattrs));
 }
 
-/// Takes the times of access and change away, which are those of the test where a format has them at all.
+/// Removes access and change times, which are those of the test run in formats that have them.
 fn without_today(word: &str) -> String {
     let Some((start, rest)) = word.split_once(",a@") else {
         return word.to_owned();
@@ -192,14 +196,14 @@ fn without_today(word: &str) -> String {
     start.to_owned() + &rest[end..]
 }
 
-/// Makes files that a format can describe, and says whether one has extended attributes.
+/// Makes files that a format can describe. Returns whether one of them has extended attributes.
 fn make_tree(root: &Path, ability: Ability) -> bool {
     let shell = |script: &str| {
         let status = Command::new("sh").args(["-euc", script]).current_dir(root).status();
         assert!(status.unwrap().success(), "{script}");
     };
     shell("umask 022; mkdir -p deep/deep; printf content > file; ln file link; ln -s target symlink");
-    // More ranges than the header of an old sparse file has room for, and a hole at the end.
+    // More ranges than fit in the header of an old GNU sparse file, and a hole at the end.
     shell(
         "truncate -s 160k sparse; for i in 1 4 8 10 22 38; do printf $i | dd of=sparse bs=4k seek=$i conv=notrunc status=none; done",
     );
@@ -219,7 +223,8 @@ fn make_tree(root: &Path, ability: Ability) -> bool {
     let has_xattrs = XATTRS.into_iter().all(set);
     shell("find . -exec touch -h -d @5.123456789 {} +");
     if ability >= Gnu {
-        // Without a fraction, which bsdtar adds in the wrong direction.
+        // Without a fraction, because bsdtar adds fractions of negative times in the wrong
+        // direction.
         shell("touch -d @-6 old");
     }
     ability >= Xattrs && has_xattrs
@@ -263,7 +268,7 @@ fn expected(ability: Ability, (uid, gid): (u32, u32), has_xattrs: bool) -> Strin
     words.join(" ")
 }
 
-/// A path for which ustar has no room.
+/// Returns a path that is too long for ustar.
 fn long_name() -> String {
     ["long"; 60].join("/")
 }

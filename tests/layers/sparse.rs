@@ -1,19 +1,20 @@
-//! Sparse files in GNU tar's four formats, which no list of peers reads right.
+//! Tests of sparse files in GNU tar's four formats, which none of the other ext4 builders reads
+//! right.
 
 use crate::layers::{apply, check_tars};
 use support::tar::{BLOCK, Entry, Header, archive, padded};
 
-/// A sparse file of 10,000 bytes with data at 512 and at 9,000, in the order of offset and length.
+/// Offsets and lengths of the ranges of a sparse file of 10,000 bytes.
 const PAIRS: [(u64, u64); 3] = [(512, 6), (9000, 4), (10_000, 0)];
 const DATA: &[u8] = b"firstlast";
 const LEN: u64 = 10_000;
 
-/// `DATA` has 9 bytes, and the map has room for 10: one more byte for those tests that go wrong.
+/// Returns `DATA` and one more byte, for maps that have 10 bytes.
 fn data() -> Vec<u8> {
     [DATA, b"!"].concat()
 }
 
-/// The file as it must come out.
+/// Returns the expected content of a sparse file.
 fn expanded(pairs: &[(u64, u64)], mut data: &[u8], len: u64) -> Vec<u8> {
     let mut content = vec![0; usize::try_from(len).unwrap()];
     for &(start, count) in pairs {
@@ -25,6 +26,7 @@ fn expanded(pairs: &[(u64, u64)], mut data: &[u8], len: u64) -> Vec<u8> {
     content
 }
 
+/// Returns the word of a file in the notation.
 fn word(name: &str, content: &[u8]) -> String {
     let text: String = content
         .iter()
@@ -39,7 +41,7 @@ fn word(name: &str, content: &[u8]) -> String {
     format!("{name}={text}")
 }
 
-/// Type `S`: pairs in the header and in blocks that follow it.
+/// Old GNU format, type `S`: ranges in the header and in blocks after it.
 fn old_gnu(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     let mut header = Header::new(b'S', name.as_bytes(), data.len() as u64).gnu();
     header.number(483..495, i64::try_from(len).unwrap());
@@ -63,7 +65,7 @@ fn old_gnu(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     [bytes, padded(data)].concat()
 }
 
-/// Format 0.0 of PAX: a record for each offset and each length.
+/// PAX format 0.0: a record for each offset and each length.
 fn pax_0_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     let mut entry = Entry::file(name, data)
         .pax("GNU.sparse.size", len.to_string())
@@ -76,7 +78,7 @@ fn pax_0_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     entry.bytes()
 }
 
-/// Format 0.1: one record with all offsets and lengths.
+/// PAX format 0.1: one record with all offsets and lengths.
 fn pax_0_1(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     let map: Vec<String> = pairs.iter().map(|(start, count)| format!("{start},{count}")).collect();
     Entry::file(format!("GNUSparseFile.1/{name}"), data)
@@ -87,7 +89,7 @@ fn pax_0_1(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
         .bytes()
 }
 
-/// Format 1.0: offsets and lengths before the data.
+/// PAX format 1.0: offsets and lengths before the data.
 fn pax_1_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     let mut map = format!("{}\n", pairs.len());
     for (start, count) in pairs {
@@ -104,9 +106,10 @@ fn pax_1_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     .bytes()
 }
 
-/// Go, `readGNUSparsePAXHeaders`; GNU tar, libarchive and Python take it for the name all the same.
+/// As in Go, `readGNUSparsePAXHeaders`. GNU tar, libarchive and Python use it as the name
+/// nevertheless.
 #[test]
-fn the_name_of_a_sparse_file_is_none_of_any_other_file() {
+fn the_name_of_a_sparse_file_is_ignored_without_a_map() {
     for (entry, expected) in [
         (Entry::file("f", "content"), "f=content"),
         (Entry::file("f", "content").pax("path", "g"), "g=content"),
@@ -116,7 +119,7 @@ fn the_name_of_a_sparse_file_is_none_of_any_other_file() {
     ] {
         let entry = entry.pax("GNU.sparse.name", "other");
         check_tars(&[layer(entry.clone().bytes())], &format!("{expected} z=after"));
-        // Neither are sizes and numbers a map.
+        // Sizes and numbers are not a map either.
         let entry = ["size", "realsize", "numblocks"]
             .into_iter()
             .fold(entry, |entry, keyword| entry.pax(format!("GNU.sparse.{keyword}"), "9"));
@@ -127,6 +130,7 @@ fn the_name_of_a_sparse_file_is_none_of_any_other_file() {
 type Format = fn(&str, &[(u64, u64)], &[u8], u64) -> Vec<u8>;
 const FORMATS: [(&str, Format); 4] = [("S", old_gnu), ("0.0", pax_0_0), ("0.1", pax_0_1), ("1.0", pax_1_0)];
 
+/// Returns a layer of an entry and of a file `z` after it.
 fn layer(entry: Vec<u8>) -> Vec<u8> {
     [entry, Entry::file("z", "after").bytes(), vec![0; 2 * BLOCK]].concat()
 }
@@ -145,7 +149,8 @@ fn sparse_files_are_expanded() {
             (&[(8182, 10)], 8192),
             (&[(1, 2), (3, 4), (7, 4)], 11),
         ] {
-            // Without a map, these are no sparse files: writers list a range of no bytes at the end.
+            // These formats have no sparse files without a map: writers list an empty range at the
+            // end.
             if pairs.is_empty() && name.starts_with("0.") {
                 continue;
             }
@@ -156,7 +161,7 @@ fn sparse_files_are_expanded() {
     }
 }
 
-/// More than the header has room for, and more than one block.
+/// More ranges than fit in the header, and in one block after it.
 #[test]
 fn sparse_files_may_have_many_ranges() {
     for count in [4, 5, 25, 26, 46, 1000] {
@@ -173,7 +178,7 @@ fn sparse_files_may_have_many_ranges() {
 }
 
 #[test]
-fn maps_that_make_no_sense_are_errors() {
+fn invalid_maps_are_errors() {
     for (name, format) in FORMATS {
         for (pairs, len, reason) in [
             (&[(0, 10)][..], 9, "beyond"),
@@ -227,7 +232,7 @@ fn unknown_formats_and_other_types_are_errors() {
         .pax("GNU.sparse.map", "0,0")
         .pax("GNU.sparse.size", "9");
     check_tars(&[archive(&[directory])], "error: entry 1 \"d\" regular");
-    // star has the same type, and another format.
+    // star uses the same type for another format.
     check_tars(
         &[layer(Header::new(b'S', b"f", 0).seal().to_vec())],
         "error: entry 1 star",
@@ -256,7 +261,7 @@ fn a_map_that_does_not_end_is_an_error() {
     );
 }
 
-/// A petabyte of holes costs nothing, and an exabyte is refused.
+/// 8 TiB of holes cost nothing, and 1 EiB is refused.
 #[test]
 fn holes_cost_nothing() {
     let huge = |len| layer(old_gnu("f", &[(len - 1, 1)], b"x", len));

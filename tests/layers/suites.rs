@@ -1,11 +1,12 @@
-//! Whole suites of others, as the layers that their steps are, and what was found wrong with others' images.
+//! Tests from the suites of other projects, with their steps as layers, and cases from bugs that
+//! other projects had.
 
 use crate::layers::cases;
 use crate::layers::{check, check_tars};
 use support::tar::{BLOCK, Entry, Header, archive};
 
-/// continuity, fs/fstest/testsuite.go, which containerd applies in `TestDiffApply` and `TestOverlayApply`: what each step changes,
-/// as containerd writes it into a layer.
+/// continuity, fs/fstest/testsuite.go, which containerd applies in `TestDiffApply` and
+/// `TestOverlayApply`: the changes of each step, as containerd writes them into a layer.
 const HOSTS: &str = "etc/ etc/hosts=127 etc/hosts.allow==etc/hosts usr/ usr/local/ usr/local/lib/ \
     usr/local/lib/libnothing.so=\\x00\\x00(755) usr/local/lib/libnothing.so.2->libnothing.so home/ home/derek/(700)";
 const USR: &str = "usr/ usr/local/ usr/local/lib/ usr/local/lib/libnothing.so=\\x00\\x00(755) usr/local/lib/libnothing.so.2->libnothing.so";
@@ -100,7 +101,8 @@ cases! {
     containerd_a_directory_in_place_of_a_symlink: ["bin/ bin/actualbinary=x(755) bin/myapp->actualbinary", "bin/ bin/myapp/"]
         => "bin/ bin/actualbinary=x(755) bin/myapp/";
 
-    /// containerd, TestDiffTar "HardlinkParentInclusion", "HardlinkUpdatedParent", "WhiteoutIncludesParents", applied.
+    /// containerd, TestDiffTar "HardlinkParentInclusion", "HardlinkUpdatedParent",
+    /// "WhiteoutIncludesParents": the tars, applied.
     containerd_hardlinks_include_parents: [
         "d1/ d1/f1=l d2/ d2/f1=l d3/ d4/ d4/f1=l d5/ d5/f1=l d6/ d6/l1==d1/f1 d6/l2==d5/f1",
         "d2/ d2/l1=l d1/ d1/f1==d2/l1 d3/ d3/l1=l d4/ d4/f1==d3/l1 d6/ d6/.wh.l1 d6/.wh.l2",
@@ -116,7 +118,8 @@ cases! {
 
     /// moby, TestApplyLayerWhiteouts, the last case.
     moby_a_marker_at_the_root: [".bay bar/ bar/bax foo/ foo/.abc", ".abc .wh..wh..opq foobar"] => ".abc= foobar=";
-    /// moby, TestUnpackLayerCreatesImpliedDirectoriesThroughLowerLayerSymlink, TestUntarThroughAbsoluteSymlink.
+    /// moby, TestUnpackLayerCreatesImpliedDirectoriesThroughLowerLayerSymlink,
+    /// TestUntarThroughAbsoluteSymlink.
     moby_directories_are_implied_behind_a_lower_symlink: ["usr/ usr/lib/ lib->usr/lib", "lib/systemd/system/unit=x"]
         => "usr/ usr/lib/ usr/lib/systemd/(@0) usr/lib/systemd/system/(@0) usr/lib/systemd/system/unit=x lib->usr/lib";
     moby_an_absolute_symlink_may_lead_nowhere_yet: ["var/ var/run->/run", "var/run/source=x"]
@@ -124,14 +127,16 @@ cases! {
     /// moby, TestHardlinkSourceThroughAbsoluteSymlink.
     moby_a_links_source_behind_an_absolute_symlink: ["var/ var/run->/run", "var/run/source=x var/run/link==var/run/source"]
         => "var/ var/run->/run run/(@0) run/link=x run/source==run/link";
-    /// moby, TestUnpackRejectsRelativeEscapeBeforeAbsoluteSymlink: an error there, as is all that leads out of the root; here, as in
-    /// containerd and umoci, the root is where it ends, which is how the kernel has it for a process in that root.
+    /// moby, TestUnpackRejectsRelativeEscapeBeforeAbsoluteSymlink: moby refuses each path that
+    /// leads out of the root. Here, as in containerd and umoci, the path ends at the root, as the
+    /// kernel resolves it for a process with that root.
     moby_an_escape_ends_at_the_root: ["target/ escape->.. absolute->/target", "escape/absolute/file=x"]
         => "target/ target/file=x escape->.. absolute->/target";
     /// moby, TestUntarSymlinkBreakout.
     moby_a_symlink_made_behind_a_symlink: ["inner/ inner/go_up->.. inner/go_up/escape->../victim escape/hello=x"]
         => "inner/ inner/go_up->.. escape->../victim victim/(@0) victim/hello=x";
-    /// moby, TestApplyLayerInvalidHardlink and TestApplyLayerInvalidSymlink: there is nothing but the image to break out to.
+    /// moby, TestApplyLayerInvalidHardlink and TestApplyLayerInvalidSymlink: there are no files
+    /// outside of the image to break out to.
     moby_a_link_to_a_victim_outside: ["dotdot==../victim/hello"] => "error: entry 1 dotdot victim/hello exist";
     moby_a_link_to_a_victim_outside_by_an_absolute_path: ["dotdot==/../victim/hello"] => "error: entry 1 dotdot victim/hello exist";
     moby_a_link_to_a_victim_inside: ["victim/ victim/hello=in", "dotdot==../victim/hello"]
@@ -145,11 +150,13 @@ cases! {
         => "victim/ victim/hello=in loophole-victim=x";
     /// moby, TestChrootApplyDotDotFile.
     moby_a_name_may_begin_with_two_dots: ["..gitme=x d/..data/ d/..data/f=y"] => "..gitme=x d/(@0) d/..data/ d/..data/f=y";
-    /// moby, diff.go: hard links into AUFS's own directory. containerd and umoci know of no such thing, and keep the files.
+    /// moby, diff.go: hard links into AUFS's own directory. containerd and umoci do not know this
+    /// directory, and keep the files.
     aufs_links_lead_into_a_directory_that_is_kept: [".wh..wh.plnk/ .wh..wh.plnk/97.1=x a==.wh..wh.plnk/97.1"]
         => ".wh..wh.plnk/(@0) .wh..wh.plnk/97.1=x a==.wh..wh.plnk/97.1";
 
-    /// umoci, TestUnpackEntry_OverlayfsRootfs_Whiteout_MissingDirs and _Nested, seen through the mount.
+    /// umoci, TestUnpackEntry_OverlayfsRootfs_Whiteout_MissingDirs and _Nested, as seen through the
+    /// mount.
     umoci_markers_without_parents: ["a=1", "opaque/a/b/c/.wh..wh..opq whiteout/a/b/.wh.c"] => "a=1";
     umoci_whiteouts_around_a_marker: [
         "d/ d/foo/ d/foo/bar/ d/foo/bar/before=1 d/a/ d/a/after=1 d/old=1",
@@ -160,28 +167,33 @@ cases! {
         ".wh.d d/foo/bar=2 d/abc/def=2",
     ] => "d/(@0) d/foo/(@0) d/foo/bar=2 d/abc/(@0) d/abc/def=2";
 
-    /// Found by tests/differential: containerd sets the times of directories in the end, by name, and so those of what has replaced
-    /// them, or of what a symlink in their place leads to; where that leads nowhere, it fails.
+    /// Found by tests/differential: containerd sets the times of directories at the end, by name.
+    /// It sets the time of a file that replaced the directory, or of the target of a symlink that
+    /// did. A symlink to nothing makes it fail.
     a_file_in_place_of_a_directory_keeps_its_own_time: ["f/(@5) f=x(@7)"] => "f=x(@7)";
     a_symlink_in_place_of_a_directory_changes_no_times: ["e/(@5) d/(@7) d->e"] => "e/(@5) d->e";
     a_symlink_to_itself_in_place_of_a_directory: ["a/b/(@5) a->a"] => "a->a";
     a_symlink_to_nothing_in_place_of_a_directory: ["a/b/(@5) a->nowhere"] => "a->nowhere";
-    /// Found by tests/differential: with containerd, the kernel gives the setgid bit and the group to what is implied below.
+    /// Found by tests/differential: with containerd, directories without an entry get the setgid
+    /// bit and the group of their parent from the kernel.
     an_implied_directory_inherits_nothing: ["d/(2775,0:50)", "d/a/b=x"] => "d/(2775,0:50) d/a/(@0) d/a/b=x";
-    /// containerd leaves these out, umoci keeps them.
+    /// containerd leaves these out, and umoci keeps them.
     trusted_attributes_are_kept: ["f=x(trusted.b=1) d/(trusted.overlays=y)"] => "f=x(trusted.b=1) d/(trusted.overlays=y)";
 
-    /// smol-machines/smolvm#401: the layers of cmssw/el9 have whiteouts that are hard links to a file of a lower layer.
+    /// smol-machines/smolvm#401: the layers of cmssw/el9 have whiteouts that are hard links to a
+    /// file of a lower layer.
     whiteouts_may_be_hard_links: ["tmp/ tmp/CERN.repo=x tmp/KEY=y", "tmp/.wh.KEY==tmp/CERN.repo"] => "tmp/ tmp/CERN.repo=x";
     whiteouts_may_be_hard_links_to_nothing: ["tmp/ tmp/KEY=y", "tmp/.wh.KEY==tmp/.wh.other tmp/.wh..wh..opq==nowhere"] => "tmp/";
-    /// google/go-containerregistry#1897: children of a directory that a marker hides stay.
+    /// google/go-containerregistry#1897: children of a directory that an opaque marker hides
+    /// remained.
     a_marker_hides_directories_with_all_below: ["a/ a/b/ a/b/foo=1", "a/ a/.wh..wh..opq"] => "a/";
-    /// moby/moby#17819: files with names before `.wh.` go with the marker's directory.
+    /// moby/moby#17819: files with names before `.wh.` were removed with the marker.
     a_marker_spares_names_that_come_before_it: ["d/ d/-old=1", "d/ d/-new=2 d/.a/ d/.a/f=2 d/.wh..wh..opq d/z=2"]
         => "d/ d/-new=2 d/.a/ d/.a/f=2 d/z=2";
-    /// GoogleContainerTools/kaniko#326: a symlink in place of a file with a whiteout after it, and of a file of a lower layer.
+    /// GoogleContainerTools/kaniko#326: a symlink in place of a file with a whiteout after it, and
+    /// in place of a file of a lower layer.
     a_symlink_in_place_of_a_file_whose_whiteout_follows: ["f=1 g=1", "f->g .wh.f g->x"] => "f->g g->x";
-    /// kernel/hypeman#94: whiteouts applied after all layers.
+    /// kernel/hypeman#94: whiteouts were applied after all layers.
     a_file_may_come_again_after_its_whiteout: ["f=1 d/ d/f=1", ".wh.f d/.wh..wh..opq", "f=3 d/f=3"] => "f=3 d/ d/f=3";
 }
 
@@ -192,7 +204,8 @@ fn moby_a_global_header_makes_no_directories() {
     check_tars(&[[&header[..], &[0; 2 * BLOCK]].concat()], "");
 }
 
-/// image-spec, layer.md, "File Attributes": "User Name (`uname`) should be ignored on platforms that support User ID".
+/// image-spec, layer.md, "File Attributes": "User Name (`uname`) should be ignored on platforms
+/// that support User ID".
 #[test]
 fn names_of_users_and_groups_are_ignored() {
     let mut header = Header::new(b'0', b"f", 0);
@@ -203,7 +216,7 @@ fn names_of_users_and_groups_are_ignored() {
     check_tars(&[[&header.seal()[..], &[0; 2 * BLOCK]].concat()], "f=(5:6)");
 }
 
-/// layer.md, "Platform-specific attributes": those of Windows mean nothing to Linux.
+/// layer.md, "Platform-specific attributes": Linux ignores those of Windows.
 #[test]
 fn attributes_of_windows_are_ignored() {
     let file = Entry::file("f", "x")

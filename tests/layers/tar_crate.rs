@@ -1,5 +1,6 @@
-//! What the `tar` crate reads otherwise than those with which layers are made and applied, so that only its header serves here.
-//! A test that fails tells that this is no longer so.
+//! Tests of tars that the `tar` crate reads differently from the programs that make and apply
+//! layers. Because of these differences, only its header is used here. A test that fails shows that
+//! the crate has changed.
 
 use std::io::Read;
 
@@ -8,7 +9,7 @@ use ::tar::Archive;
 use crate::layers::check_tars;
 use support::tar::{BLOCK, Entry, Header, archive, padded};
 
-/// Names and contents as the crate has them.
+/// Returns names and contents as the crate reads them.
 fn read(tar: &[u8]) -> Vec<(String, String)> {
     let mut archive = Archive::new(tar);
     let entries = archive.entries().unwrap();
@@ -24,21 +25,21 @@ fn read(tar: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn records_end_at_newlines_there() {
+fn tar_crate_ends_records_at_newlines() {
     let hidden = archive(&[Entry::file("f", "x").pax("SCHILY.xattr.user.a", "1\n15 path=shadow\nx")]);
     assert_eq!(read(&hidden)[0].0, "shadow");
     check_tars(&[hidden], "f=x(user.a=1\\x0a15\\x20path=shadow\\x0ax)");
 }
 
 #[test]
-fn the_first_of_duplicate_records_counts_there() {
+fn tar_crate_uses_the_first_of_duplicate_records() {
     let duplicate = archive(&[Entry::file("f", "x").pax("path", "a").pax("path", "b")]);
     assert_eq!(read(&duplicate)[0].0, "a");
     check_tars(&[duplicate], "b=x");
 }
 
 #[test]
-fn sparse_files_of_pax_are_their_maps_there() {
+fn tar_crate_does_not_expand_sparse_files_of_pax() {
     let map = padded(b"1\n2\n1\n");
     let sparse = Entry::file("GNUSparseFile.0/f", [&map[..], b"x"].concat())
         .pax("GNU.sparse.major", "1")
@@ -52,7 +53,7 @@ fn sparse_files_of_pax_are_their_maps_there() {
 }
 
 #[test]
-fn directories_have_a_content_there() {
+fn tar_crate_reads_the_content_of_directories() {
     let directory = Header::new(b'5', b"d", 512).seal();
     let tar = [&directory[..], &archive(&[Entry::file("f", "x")])].concat();
     assert_eq!(read(&tar).len(), 1);
@@ -60,7 +61,7 @@ fn directories_have_a_content_there() {
 }
 
 #[test]
-fn truncated_files_are_whole_there() {
+fn tar_crate_accepts_truncated_files() {
     let tar = Entry::file("f", "xyz").bytes();
     let truncated = &tar[..BLOCK + 2];
     assert_eq!(read(truncated), [("f".to_owned(), "xy".to_owned())]);

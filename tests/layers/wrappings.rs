@@ -1,4 +1,4 @@
-//! How layers are compressed: every wrapping that registries hold, undone and applied.
+//! Tests of compressed layers: every form that registries hold, decompressed and applied.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use support::tar::{BLOCK, Entry, archive, padded};
 
 const MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Checks that a blob holds these layers, and how it is compressed.
+/// Checks how a blob is compressed, and the tree that its layer makes.
 fn check(blob: &[u8], compression: Compression, expected: &str) {
     let mut decoder = decode(blob, MEDIA_TYPE).unwrap();
     assert_eq!(decoder.compression(), compression);
@@ -32,13 +32,13 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
-/// A frame that every decoder passes over (RFC 8878, section 3.1.2).
+/// Returns a frame that every decoder skips (RFC 8878, section 3.1.2).
 fn skippable(number: u8, content: &[u8]) -> Vec<u8> {
     let len = u32::try_from(content.len()).unwrap();
     [&[0x50 + number, 0x2a, 0x4d, 0x18], &len.to_le_bytes()[..], content].concat()
 }
 
-/// The entries of an archive one by one, and its end.
+/// Returns the entries of an archive one by one, and its end.
 fn parts() -> Vec<Vec<u8>> {
     let entries = [
         Entry::directory("d"),
@@ -55,7 +55,7 @@ fn expected() -> String {
 }
 
 #[test]
-fn layers_need_no_compression() {
+fn uncompressed_layers() {
     check(&parts().concat(), Compression::None, &expected());
     check(b"", Compression::None, "");
 }
@@ -65,7 +65,7 @@ fn gzip_in_one_member_or_many() {
     check(&gzip(&parts().concat()), Compression::Gzip, &expected());
     let members: Vec<_> = parts().iter().map(|part| gzip(part)).collect();
     check(&members.concat(), Compression::Gzip, &expected());
-    // Wherever members end: in the middle of a header, too.
+    // Members may end anywhere, even in the middle of a header.
     let tar = parts().concat();
     let members: Vec<_> = tar.chunks(100).map(gzip).collect();
     check(&members.concat(), Compression::Gzip, &expected());
@@ -73,7 +73,7 @@ fn gzip_in_one_member_or_many() {
     check(&gzip(b""), Compression::Gzip, "");
 }
 
-/// RFC 1952: an extra field, a name, a comment, and a checksum of the header, all at once.
+/// RFC 1952: an extra field, a name, a comment and a checksum of the header, all at once.
 #[test]
 fn gzip_with_every_field() {
     let tar = parts().concat();
@@ -93,8 +93,9 @@ fn gzip_with_every_field() {
     check(&blob, Compression::Gzip, &expected());
 }
 
-/// stargz-snapshotter, docs/estargz.md: a member for each entry, then the table of contents, which is an entry too, and a footer
-/// without content whose extra field says where the table is. Engines that know nothing of it keep the table as a file.
+/// stargz-snapshotter, docs/estargz.md: a member for each entry, then the table of contents, which
+/// is an entry as well, and a footer without content. The extra field of the footer has the offset
+/// of the table. Engines that do not know the format keep the table as a file.
 #[test]
 fn estargz() {
     let entries = [
@@ -138,8 +139,8 @@ fn zstd_in_one_frame_or_many() {
     check(&skippable(0, b"nothing else"), Compression::Zstd, "");
 }
 
-/// containers/storage, pkg/chunked: a frame for each file, the manifest and tar-split's data in frames to be skipped, and a
-/// footer of 64 bytes in another.
+/// containers/storage, pkg/chunked: a frame for each file, the manifest and the data of tar-split
+/// in skippable frames, and a footer of 64 bytes in another.
 #[test]
 fn zstd_chunked() {
     let mut blob: Vec<u8> = parts().iter().flat_map(|part| zstd(part)).collect();
@@ -149,9 +150,9 @@ fn zstd_chunked() {
     check(&blob, Compression::Zstd, &expected());
 }
 
-/// Their own programs write them, with all that these add.
+/// Blobs of the original programs, with the options that add to the format.
 #[test]
-fn what_programs_compress() {
+fn layers_compressed_by_programs() {
     let tar = [Entry::file("f", "x".repeat(3000)).bytes(), padded(&[0; 2 * BLOCK])].concat();
     let expected = format!("f={}", "x".repeat(3000));
     for (program, compression) in [
@@ -169,7 +170,7 @@ fn what_programs_compress() {
 }
 
 #[test]
-fn other_wrappings_are_refused_by_name() {
+fn other_compressions_are_refused_by_name() {
     let tar = archive(&[Entry::file("f", "x")]);
     for (program, expected) in [(&["bzip2"][..], "bzip2"), (&["xz"], "xz"), (&["lz4", "-c"], "lz4")] {
         for tar in [&tar[..], b""] {
@@ -194,14 +195,15 @@ fn compress(command: &[&str], input: &[u8]) -> Option<Vec<u8>> {
         skip(&format!("{} is not installed", command[0]));
         return None;
     };
-    // Less than a pipe holds, so that nobody waits for another.
+    // The input is smaller than a pipe, so this cannot block.
     program.stdin.take().unwrap().write_all(input).unwrap();
     let output = program.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}");
     Some(output.stdout)
 }
 
-/// Media types that the image-spec and Docker have for layers, foreign ones included, and what they announce.
+/// Media types for layers in the image-spec and in Docker, foreign ones included, and the
+/// compression that they announce.
 #[test]
 fn media_types_announce_a_compression() {
     for (media_type, announced) in [
@@ -233,7 +235,7 @@ fn media_types_announce_a_compression() {
             Some(announced),
             "{media_type}"
         );
-        // And the bytes decide, whatever it is.
+        // The bytes decide, whatever the media type.
         for blob in [parts().concat(), gzip(&parts().concat()), zstd(&parts().concat())] {
             let mut tar = Vec::new();
             decode(&blob[..], media_type).unwrap().read_to_end(&mut tar).unwrap();
@@ -250,8 +252,8 @@ fn media_types_announce_a_compression() {
     }
 }
 
-/// The digest of the empty layer that Docker made for instructions that change nothing: `sha256:a3ed95ca…`, a gzip of 1,024
-/// zeros, which hundreds of thousands of images hold.
+/// The empty layer that Docker made for instructions that change nothing: `sha256:a3ed95ca…`, a
+/// gzip of 1,024 zeros, which hundreds of thousands of images hold.
 #[test]
 fn the_empty_layer_of_docker() {
     let blob = [

@@ -1,4 +1,4 @@
-//! The words in which layers and trees are written down.
+//! Parser and printer of the notation for layers and trees.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use layer::RootfsBuilder;
 use support::tar::Entry;
 use support::tools::assert_clean_where_installed;
 
-/// Reads the entries of a layer.
+/// Parses the entries of a layer.
 pub(crate) fn entries(layer: &str) -> Vec<Entry> {
     layer.split_whitespace().map(entry).collect()
 }
@@ -35,7 +35,7 @@ fn entry(word: &str) -> Entry {
     } else if what.ends_with('/') || what == "." || what == ".." {
         Entry::directory(bytes(what))
     } else {
-        // A whiteout needs no content, nor does a file that is replaced.
+        // Whiteouts and files that are replaced need no content.
         Entry::file(bytes(what), "")
     };
     for attribute in attributes.split(',').filter(|attribute| !attribute.is_empty()) {
@@ -60,7 +60,7 @@ fn device(flag: u8, name: &str, numbers: &str) -> Entry {
     }
 }
 
-/// Text with `\xNN` for any byte.
+/// Parses text in which `\xNN` is a byte.
 fn bytes(text: &str) -> Vec<u8> {
     let mut parts = text.split("\\x");
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -71,6 +71,7 @@ fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Formats bytes as text, with `\xNN` for blanks, control characters and invalid UTF-8.
 fn text(bytes: &[u8]) -> String {
     bytes
         .utf8_chunks()
@@ -85,7 +86,8 @@ fn text(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Writes the image, and shows its tree, sorted: metadata as they went in, contents as another reader finds them.
+/// Writes the image, and returns its tree, sorted. Metadata are those of the tree before it is
+/// written; contents are those that another reader finds in the image.
 pub(crate) fn show(mut rootfs: RootfsBuilder<Vec<u8>>) -> Vec<String> {
     let mut paths = Vec::new();
     let mut pending = vec![(InodeId::ROOT, Vec::new())];
@@ -100,7 +102,7 @@ pub(crate) fn show(mut rootfs: RootfsBuilder<Vec<u8>>) -> Vec<String> {
     paths.sort_unstable();
     let descriptions: Vec<_> = paths.iter().map(|&(_, id)| describe(rootfs.tree.inode(id))).collect();
     for &(_, id) in &paths {
-        // The other reader takes times before 1970 for damage.
+        // The other reader treats times before 1970 as damage.
         let metadata = rootfs.tree.metadata_mut(id);
         (metadata.accessed, metadata.modified, metadata.changed) = Default::default();
     }
@@ -131,7 +133,7 @@ pub(crate) fn show(mut rootfs: RootfsBuilder<Vec<u8>>) -> Vec<String> {
     words
 }
 
-/// The sign that tells what an inode is, and what is not as it is by default.
+/// Returns the sign of the type of an inode, and its metadata in parentheses, except for defaults.
 fn describe(inode: &Inode) -> (String, String) {
     let (sign, mode) = match inode.kind() {
         Kind::Directory(_) => ("/".to_owned(), 0o755),
@@ -140,7 +142,7 @@ fn describe(inode: &Inode) -> (String, String) {
         Kind::CharDevice(device) => (format!("!{}:{}", device.major, device.minor), 0o644),
         Kind::BlockDevice(device) => (format!("!!{}:{}", device.major, device.minor), 0o644),
         Kind::Fifo => ("|".to_owned(), 0o644),
-        Kind::Socket => panic!("no tar holds a socket"),
+        Kind::Socket => panic!("tars have no sockets"),
     };
     let metadata = &inode.metadata;
     let mut attributes = Vec::new();
@@ -170,7 +172,7 @@ fn describe(inode: &Inode) -> (String, String) {
     }
 }
 
-/// A time as seconds that are rounded down and, if there are any, nanoseconds after them.
+/// Formats a time as seconds, rounded down, and as nanoseconds after them unless these are zero.
 fn time(time: Timestamp) -> String {
     match time.nanoseconds() {
         0 => time.seconds().to_string(),

@@ -1,4 +1,5 @@
-//! Builds by the command, in surroundings that must not matter: directory, time zone, locale, umask, user, file system.
+//! Tests that directory, time zone, locale, umask, user and file system do not change the bytes of
+//! an image that the command builds.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -8,13 +9,13 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::golden::{Image, Stored, table};
+use crate::golden::{Image, StoredImage, table};
 use support::layout::digest;
 use support::server::Server;
 use support::skip::skip;
 use support::wait::eventually;
 
-/// The case that is built everywhere, as [`Image`] and as arguments.
+/// The case that is built in each environment, as [`Image`] and as arguments.
 const CASE: &str = "everything/gzip";
 const ARGUMENTS: [&str; 8] = [
     "--json",
@@ -27,23 +28,24 @@ const ARGUMENTS: [&str; 8] = [
     "amd64",
 ];
 
-fn stored() -> Stored {
+/// Returns the image of the case.
+fn stored() -> StoredImage {
     let cases = crate::golden::cases();
     let case = cases.iter().find(|case| case.name == CASE).unwrap();
     let Image::Stack(..) = case.image else {
-        panic!("{CASE} is made here");
+        panic!("{CASE} is not a stack");
     };
     case.image.store()
 }
 
-/// Adds the arguments of a build, with output and temporary files in a directory.
+/// Adds the arguments of a build, with the output and temporary files in a directory.
 fn rootfs_build<'a>(command: &'a mut Command, reference: &str, directory: &Path) -> &'a mut Command {
     command.args(["rootfs", "build"]).args(ARGUMENTS);
     command.args(["--image", reference, "--out"]).arg(directory.join("out"));
     command.arg("--state-dir").arg(directory.join("state"))
 }
 
-/// Runs a build, whose digest must be that of the table, and the one that sha256sum would say.
+/// Runs a build. The digest in its report and the digest of its file must be that of the table.
 fn check(command: &mut Command, directory: &Path) {
     let output = command.output().unwrap();
     assert!(
@@ -117,34 +119,34 @@ fn the_user_does_not_matter() {
     check(rootfs_build(&mut command, &stored.reference(), &directory), &directory);
 }
 
-/// A file system that is mounted, until this is dropped.
-struct Mounted {
+/// A mounted file system, which is unmounted when this is dropped.
+struct MountedFileSystem {
     root: TempDir,
     device: Option<String>,
 }
 
-impl Mounted {
+impl MountedFileSystem {
     fn path(&self) -> PathBuf {
         self.root.path().join("mounted")
     }
 
-    /// A file system in memory that knows no holes.
+    /// Mounts a ramfs, which has no holes.
     fn ramfs() -> Self {
         let mounted = Self::prepare(None);
         succeed(Command::new("mount").args(["-t", "ramfs", "ramfs"]).arg(mounted.path()));
         mounted
     }
 
-    /// A file system that knows no holes, and takes `a` and `A` for the same name.
+    /// Mounts an exFAT, which has no holes, and treats `a` and `A` as the same name.
     fn exfat() -> Self {
         let root = TempDir::new().unwrap();
         let file = root.path().join("exfat");
         fs::File::create(&file).unwrap().set_len(512 << 20).unwrap();
         succeed(Command::new("mkfs.exfat").arg(&file));
         let device = succeed(Command::new("losetup").args(["--find", "--show"]).arg(&file));
-        // The device outlives the file's name.
+        // The loop device keeps the file after its name is removed.
         let mounted = Self::prepare(Some(device.trim().to_owned()));
-        // It has no modes: without this, all would be open to changes by others.
+        // exFAT has no modes: without this option, other users could change all files.
         let mut mount = Command::new("mount.exfat-fuse");
         succeed(mount.args(["-o", "umask=022"]).arg(device.trim()).arg(mounted.path()));
         mounted
@@ -157,9 +159,10 @@ impl Mounted {
     }
 }
 
-impl Drop for Mounted {
+impl Drop for MountedFileSystem {
     fn drop(&mut self) {
-        // What other tests have just started may hold it for a moment; what is not mounted, after a failure, fails at once.
+        // Processes that other tests have just started may keep it busy for a moment. After a
+        // failure it may not be mounted, which umount reports at once.
         eventually(|| {
             let unmounted = Command::new("umount").arg(self.path()).output().unwrap();
             unmounted.status.success() || String::from_utf8_lossy(&unmounted.stderr).contains("not mounted")
@@ -170,7 +173,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Runs a command that must not fail, and returns what it prints.
+/// Runs a command, which must succeed, and returns its output.
 fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(
@@ -181,8 +184,8 @@ fn succeed(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Downloads and output lie on the file system.
-fn check_on(mounted: &Mounted) {
+/// Builds with the downloads and the output on a file system.
+fn check_on(mounted: &MountedFileSystem) {
     let stored = stored();
     let server = Server::of(stored.layout.as_ref().unwrap(), &stored.manifest, |_, _| None);
     let reference = server.reference(&format!("@{}", digest(&stored.manifest)));
@@ -196,11 +199,11 @@ fn a_file_system_without_holes_does_not_matter() {
     if !is_root() {
         return skip("only root can mount");
     }
-    check_on(&Mounted::ramfs());
+    check_on(&MountedFileSystem::ramfs());
 }
 
 #[test]
-fn a_file_system_that_ignores_the_case_of_names_does_not_matter() {
+fn a_case_insensitive_file_system_does_not_matter() {
     if !is_root() {
         return skip("only root can mount");
     }
@@ -212,7 +215,7 @@ fn a_file_system_that_ignores_the_case_of_names_does_not_matter() {
             return skip(&format!("{tool} is not installed"));
         }
     }
-    let mounted = Mounted::exfat();
+    let mounted = MountedFileSystem::exfat();
     fs::write(mounted.path().join("case"), "").unwrap();
     assert!(mounted.path().join("CASE").exists());
     check_on(&mounted);
