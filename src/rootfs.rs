@@ -322,7 +322,10 @@ impl<'a> Build<'a> {
             listed: image.platform.clone(),
             config: config.clone(),
         });
-        let helper = source.skipped_credential_helper().cloned().map(Warning::IgnoredCredentialHelper);
+        let helper = source
+            .skipped_credential_helper()
+            .cloned()
+            .map(Warning::IgnoredCredentialHelper);
         let platform = Warning::of_platform(&self.options.platform, &image.platform);
         self.warn([platform, config, helper].into_iter().flatten());
     }

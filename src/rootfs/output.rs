@@ -34,7 +34,8 @@ impl PendingOutput {
     /// [`BuildError::NoDirectory`] if its directory does not exist, and [`BuildError::Output`] if
     /// the directory cannot be written to or the target cannot be replaced.
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
-        let (file, new) = NewFile::create(target, DEFAULT_FILE_MODE).map_err(output_error(OutputAction::Create, target))?;
+        let (file, new) =
+            NewFile::create(target, DEFAULT_FILE_MODE).map_err(output_error(OutputAction::Create, target))?;
         check_not_locked(target).map_err(output_error(OutputAction::Rename, target))?;
         Ok((file, Self::new(new, target)))
     }
@@ -93,7 +94,8 @@ impl PendingOutput {
     ///
     /// [`BuildError::Output`].
     pub(super) fn digest(&self, file: &File, cancel: &Cancel) -> Result<Digest, BuildError> {
-        Digest::of_file_cancellable(Algorithm::Sha256, file, cancel).map_err(output_error(OutputAction::Read, &self.target))
+        Digest::of_file_cancellable(Algorithm::Sha256, file, cancel)
+            .map_err(output_error(OutputAction::Read, &self.target))
     }
 
     /// Renames the file to the target, and replaces an existing file atomically.
