@@ -163,7 +163,8 @@ mod tests {
         }
     }
 
-    /// Writers record sizes of 8 GiB and more in one of these ways, and some record all sizes this way.
+    /// Writers record sizes of 8 GiB and more in one of these ways, and some record all sizes this
+    /// way.
     #[test]
     fn size_of_a_member_from_an_extended_header() {
         let block = |kind: EntryType, name: &str, size: u64| {
