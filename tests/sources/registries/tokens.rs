@@ -241,9 +241,11 @@ fn refusals_include_the_message_of_the_server() {
             Reply::json(401, &json!({"details": "wrong password?"}))
         })
         .with_password(),
-        token_variant("a message with the password in it", Refused("auth.json: …"), |_, _| {
-            Reply::json(401, &json!({"details": "secret-f00d is wrong"}))
-        })
+        token_variant(
+            "a message with the password in it",
+            Refused("auth.json: …"),
+            |_, _| Reply::json(401, &json!({"details": "secret-f00d is wrong"})),
+        )
         .with_password(),
     ]);
 }
