@@ -126,10 +126,10 @@ fn a_build_that_fails_leaves_no_stage() {
 fn names_invalid_on_windows_are_in_the_disk_and_an_error_in_a_stage() {
     for (names, words) in [
         (["etc/motd", "etc/MOTD"], ["/etc/motd", "/etc/MOTD"]),
-        (["etc/motd", "a:b"], ["/a:b", "no name"]),
-        (["etc/motd", "con.txt"], ["/con.txt", "no name"]),
-        (["etc/motd", "a\\b"], ["a\\\\b", "no name"]),
-        (["etc/motd", "dot."], ["/dot.", "no name"]),
+        (["etc/motd", "a:b"], ["/a:b", "not a valid file name"]),
+        (["etc/motd", "con.txt"], ["/con.txt", "not a valid file name"]),
+        (["etc/motd", "a\\b"], ["a\\\\b", "not a valid file name"]),
+        (["etc/motd", "dot."], ["/dot.", "not a valid file name"]),
     ] {
         let (context, image) = build_entries(&names.map(|name| Entry::file(name, name)));
         report(&context, &image, &[]);

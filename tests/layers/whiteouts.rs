@@ -1,4 +1,5 @@
-//! Tests of whiteouts and opaque markers in every position.
+//! Tests of whiteouts and opaque markers in every position. A marker in the name of a case is an
+//! opaque marker, `.wh..wh..opq`.
 //!
 //! The rule: whiteouts of a layer act as if they came before all its other entries. containerd
 //! removes files of the same layer if a whiteout follows them, and files below an opaque marker if
