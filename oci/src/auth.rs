@@ -1,7 +1,7 @@
 //! Registry credentials, from the caller or from files as containers-auth.json(5) describes them.
 //!
-//! Credential helpers that a file names are never executed: [`CredentialHelper`] only lets an error name the
-//! helper that may hold the credentials.
+//! Credential helpers that a file names are never executed: [`CredentialHelper`] only lets an error
+//! name the helper that may hold the credentials.
 //!
 //! This module looks credentials up, [`entry`] parses one entry of a file, and `auth/file.rs`
 //! changes a file for logins and logouts. To add a kind of credentials, extend [`AuthMethod`] and
