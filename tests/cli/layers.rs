@@ -88,7 +88,7 @@ fn entries_that_cannot_be_applied_are_named_with_a_reason_and_a_remedy() {
         (
             vec![Entry::symlink("l", "")],
             "unsupported",
-            "entry 1 \"l\", at byte 0 of the tar: a symlink target of 0 bytes",
+            "entry 1 \"l\", at byte 0 of the tar: invalid symlink target of 0 bytes",
             "change or omit the entry",
         ),
     ] {
