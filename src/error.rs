@@ -71,7 +71,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// The image was not found, could not be read, or is not supported.
-    #[error("could not get {reference}")]
+    #[error("could not get the image {reference}")]
     Image {
         /// The reference as given.
         reference: Box<Reference>,
@@ -93,7 +93,7 @@ pub enum BuildError {
         source: Box<LayerFailure>,
     },
     /// The init could not be installed for the image.
-    #[error("could not prepare the image to run as a machine")]
+    #[error("could not install the init")]
     Guest(#[from] GuestError),
     /// The file system could not be started or completed.
     #[error("could not write the file system")]

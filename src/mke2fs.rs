@@ -75,7 +75,7 @@ impl Mke2fsBuilder<'_> {
         let mut staged = ExportedTree::new(&tree).map_err(file_error(FileAction::Open, tree.path()))?;
         staged.export(&native, Fidelity::Content, None::<io::Sink>, self.cancel)?;
         format::format(&tools, self.options, &superblock)?;
-        // The exported files take as much space as the image.
+        // Removed here, since they take as much space as the image.
         drop(staged);
         self.directory
             .remove_directory(TREE_NAME)

@@ -7,7 +7,7 @@
 //! 2. `src/cli/file_system.rs`: the flag, and its conversion to the field. The table of flags in
 //!    the documentation lists it. `src/mke2fs/format.rs` passes it to mke2fs, or
 //!    `src/cli/arguments.rs` refuses the two together.
-//! 3. Tests: a row in `ext4/tests/oracle/judge.rs` and `ext4/tests/golden.rs`, the strategy in
+//! 3. Tests: a row in `ext4/tests/oracle/setup.rs` and `ext4/tests/golden.rs`, the strategy in
 //!    `ext4/tests/misuse.rs`, `fuzz/src/tree.rs`, and a row with a digest in `tests/golden.rs`.
 
 use crate::error::FormatError;
@@ -122,7 +122,8 @@ impl Default for Fit {
 pub enum Inodes {
     /// One inode for this number of bytes of the file system.
     PerBytes(u32),
-    /// At least this number of inodes, capped at what groups of equal size can hold in 32 bits.
+    /// At least this number of inodes. All groups have the same number, so the total stays
+    /// slightly below 2^32.
     AtLeast(u32),
 }
 

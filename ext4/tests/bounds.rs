@@ -14,7 +14,7 @@ use ext4::{
 use sparse::SparseImage;
 
 /// Block size of most images here, in bytes.
-const BLOCK: u64 = 1024;
+const BLOCK_LEN: u64 = 1024;
 
 /// Makes an image of `bytes` bytes, in blocks of 1 KiB.
 fn image(bytes: u64, fill: impl FnOnce(&mut Formatter<SparseImage>, &mut Tree)) -> SparseImage {
@@ -56,7 +56,7 @@ fn add_directory(tree: &mut Tree, name: &str) -> InodeId {
 
 /// Block size of an image, in bytes.
 fn block_len(image: &SparseImage) -> u64 {
-    BLOCK << image.u32_at(1024 + 0x18)
+    BLOCK_LEN << image.u32_at(1024 + 0x18)
 }
 
 /// Offset of an inode in the image, in bytes.
@@ -64,7 +64,7 @@ fn inode_offset(image: &SparseImage, ino: u32) -> u64 {
     let per_group = image.u32_at(1024 + 0x28);
     let (group, index) = ((ino - 1) / per_group, (ino - 1) % per_group);
     let block = block_len(image);
-    let descriptors = block.max(2 * BLOCK);
+    let descriptors = block.max(2 * BLOCK_LEN);
     let table = image.u32_at(descriptors + u64::from(group) * 64 + 8);
     u64::from(table) * block + u64::from(index) * 256
 }
@@ -140,7 +140,7 @@ fn set_size(image: &mut SparseImage, at: u64, size: u64) {
 
 /// Number of the first of the last `count` blocks, which are free.
 fn first_of_last_blocks(image: &SparseImage, count: u64) -> u32 {
-    u32::try_from(image.len / BLOCK - count).expect("a small image")
+    u32::try_from(image.len / BLOCK_LEN - count).expect("a small image")
 }
 
 #[test]
@@ -167,11 +167,11 @@ fn extent_nodes_with_repeated_children_are_read_once() {
     let at = inode_offset(&image, ino_of(&image, "directory"));
     let nodes = first_of_last_blocks(&image, 10);
     let leaf = leaf_entry(0, 1, image.u32_at(at + 0x28 + 20));
-    image.put(u64::from(nodes) * BLOCK, &extent_node(84, 0, &[leaf]));
+    image.put(u64::from(nodes) * BLOCK_LEN, &extent_node(84, 0, &[leaf]));
     for depth in 1..5 {
         let block = nodes + u32::from(depth);
         image.put(
-            u64::from(block) * BLOCK,
+            u64::from(block) * BLOCK_LEN,
             &extent_node(84, depth, &[index_entry(0, block - 1); 84]),
         );
     }
@@ -188,7 +188,7 @@ fn a_block_map_with_repeated_blocks_is_read_once() {
     let map = first_of_last_blocks(&image, 10);
     for level in 1..3 {
         let block = map + level;
-        image.put(u64::from(block) * BLOCK, &(block - 1).to_le_bytes().repeat(256));
+        image.put(u64::from(block) * BLOCK_LEN, &(block - 1).to_le_bytes().repeat(256));
     }
     // No extents, but a triple-indirect block.
     let flags = image.get(at + 0x22, 1);
@@ -363,16 +363,16 @@ fn a_million_unwritten_groups_are_not_read() {
 fn an_inode_table_shared_by_many_groups_is_read_once() {
     let groups = 128;
     let mut image = without_checksums(image_with(groups << 23, BlockSize::Kib1, 1 << 18, |_, _| {}));
-    let first = image.get(2 * BLOCK, 64);
+    let first = image.get(2 * BLOCK_LEN, 64);
     // All inodes are in use, besides the reserved ones.
-    let table = u64::from(image.u32_at(2 * BLOCK + 8));
+    let table = u64::from(image.u32_at(2 * BLOCK_LEN + 8));
     let per_group = image.u32_at(1024 + 0x28);
     let mut fifo = [0; 256];
     fifo[..2].copy_from_slice(&0o10_644_u16.to_le_bytes());
     fifo[0x1A] = 1;
-    image.put(table * BLOCK + 11 * 256, &fifo.repeat(per_group as usize - 11));
+    image.put(table * BLOCK_LEN + 11 * 256, &fifo.repeat(per_group as usize - 11));
     for group in 1..groups {
-        image.put(2 * BLOCK + group * 64, &first);
+        image.put(2 * BLOCK_LEN + group * 64, &first);
     }
     let found = findings(image, 3);
     assert!(
@@ -405,7 +405,7 @@ fn inodes_of_a_misplaced_table_are_not_reported_missing() {
     }));
     assert!(image.u32_at(1024 + 0x28) < 2000);
     // The inode table of group 1.
-    image.put(2 * BLOCK + 64 + 8, &[0; 4]);
+    image.put(2 * BLOCK_LEN + 64 + 8, &[0; 4]);
     let found = findings(image, 3);
     let misplaced = Problem::GroupBlockMisplaced {
         block: 0,
@@ -420,9 +420,9 @@ fn inodes_of_a_misplaced_table_are_not_reported_missing() {
 #[test]
 fn the_check_stops_after_too_many_misplaced_groups() {
     let mut image = without_checksums(image(16 << 30, |_, _| {}));
-    let first = image.get(2 * BLOCK, 64);
+    let first = image.get(2 * BLOCK_LEN, 64);
     for group in 1..2048 {
-        image.put(2 * BLOCK + group * 64, &first);
+        image.put(2 * BLOCK_LEN + group * 64, &first);
     }
     let found = findings(image, 4);
     assert!(check_stopped(&found, StopReason::MisplacedGroups), "{:?}", found.last());
@@ -457,12 +457,12 @@ fn a_block_map_shared_by_many_values_is_read_up_to_the_size_of_a_value() {
     // No extents, but a double-indirect block that leads to 255 blocks of block numbers.
     let map = first_of_last_blocks(&image, 300);
     let numbers: Vec<u8> = (1..256).flat_map(|number| (map + number).to_le_bytes()).collect();
-    image.put(u64::from(map) * BLOCK, &numbers);
+    image.put(u64::from(map) * BLOCK_LEN, &numbers);
     for number in 1..256 {
         let blocks: Vec<u8> = (0..256_u32)
             .flat_map(|index| (number * 97 + index).to_le_bytes())
             .collect();
-        image.put(u64::from(map + number) * BLOCK, &blocks);
+        image.put(u64::from(map + number) * BLOCK_LEN, &blocks);
     }
     for at in holders {
         let flags = image.get(at + 0x22, 1);
@@ -478,11 +478,11 @@ fn an_extent_tree_shared_by_many_values_is_read_up_to_the_size_of_a_value() {
     let (mut image, holders) = with_values();
     let nodes = first_of_last_blocks(&image, 300);
     let indexes: Vec<_> = (1..85).map(|number| index_entry(number * 84, nodes + number)).collect();
-    image.put(u64::from(nodes) * BLOCK, &extent_node(84, 1, &indexes));
+    image.put(u64::from(nodes) * BLOCK_LEN, &extent_node(84, 1, &indexes));
     for number in 1..85 {
         let leaves = (0..84).map(|index| leaf_entry(number * 84 + index, 1, 100 + number * 84 + index));
         let leaves: Vec<_> = leaves.collect();
-        image.put(u64::from(nodes + number) * BLOCK, &extent_node(84, 0, &leaves));
+        image.put(u64::from(nodes + number) * BLOCK_LEN, &extent_node(84, 0, &leaves));
     }
     for at in holders {
         image.put(at + 0x28, &extent_node(4, 2, &[index_entry(84, nodes)]));

@@ -221,7 +221,7 @@ proptest! {
             match (&result, missing) {
                 (Err(TreeError::NoSuchInode { id }), Some((missing, _))) => assert_eq!(id, missing),
                 (Err(TreeError::NoSuchInode { .. }), None) => panic!("{used:?} are there"),
-                // The target is checked before the directory that gets the name.
+                // `link` checks the target first, so a missing directory is not noticed here.
                 (Err(TreeError::LinkToDirectory), _) | (_, None) => {}
                 (_, Some(missing)) => panic!("{missing:?} is in another tree or none: {result:?}"),
             }

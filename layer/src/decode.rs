@@ -7,7 +7,9 @@
 //! bytes in `detect_compression` instead of `UNSUPPORTED`, a decoder beside `gzip.rs` and
 //! `frames.rs` as a variant of `Stream`, its parts in [`StreamPart`], and the text of
 //! [`DecodeError::Unsupported`] and of its hint. If its window can be large, it needs a grant like
-//! zstd's. Its tests belong in `tests/layers/wrappings.rs`; README.md lists the compressions.
+//! zstd's (`src/rootfs/pipeline/windows.rs`). A media type of a layer has to be accepted by
+//! `is_tar_layer` in `oci/src/manifest.rs`. Its tests belong in `tests/layers/wrappings.rs`, and
+//! its bytes in `fuzz/src/layer.rs`; README.md and layer/README.md list the compressions.
 
 mod counting_reader;
 mod error;

@@ -9,7 +9,7 @@
 //! `tests/cli/failures.rs`.
 //!
 //! To add a setting that hints may name: a variant of [`Setting`], and its flag or command in
-//! `src/cli/hints.rs`, in `name` and in the test there.
+//! `src/cli/hints.rs`, in `setting_name` and in the test there.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -7,11 +7,12 @@
 //!
 //! # To add a limit
 //!
-//! 1. Here: a field of [`Limits`] with its default, a counter in [`Budget`], and a check before the
-//!    memory or time is spent.
+//! 1. Here: a field of [`Limits`] with its default, a counter in [`Budget`] if it is over all
+//!    layers, and a check before the memory or time is spent (for a limit of one entry, in
+//!    `change.rs`).
 //! 2. `error.rs`: a variant of `LayerErrorKind` with kind `LimitExceeded`, and a hint to raise it.
 //! 3. `failure.rs`: a `Setting`, and its flag in `src/cli/hints.rs` and the test there.
-//! 4. `src/cli/limits.rs`: the flag. `README.md`: the table of flags.
+//! 4. `src/cli/limits.rs`: the flag. `README.md`: the table of flags, and `docs/limits.md`.
 //! 5. Tests: `tests/layers/limits.rs`, right below and above it; `tests/cli/limits.rs`, error and
 //!    flag.
 

@@ -197,7 +197,8 @@ impl ReplacedSymlinks {
         }
     }
 
-    /// Returns whether an entry of the layer replaces the symlink of this name, or its directory.
+    /// Returns whether an entry of the layer replaces the symlink `name` in `directory`, or
+    /// replaces `directory` or a directory above it.
     fn contains(&self, directory: InodeId, name: &[u8]) -> bool {
         let names = self.symlinks.get(&directory);
         self.directories.contains(&directory) || names.is_some_and(|names| names.contains(name))

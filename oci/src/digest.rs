@@ -168,7 +168,7 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// A text that is not a digest.
+/// Reason why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseDigestError {

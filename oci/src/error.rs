@@ -1,10 +1,10 @@
 //! The error of all that reads images, from a reference to the bytes of its layers.
 //!
-//! A new variant has more places: its `kind` and `hint` below, and `retry_after` if a server sets a
-//! time. A setting in a hint is a `layer::failure::Setting`, and `src/cli/hints.rs` names its flag;
-//! `login` there replaces hints on logins. `BuildError::is_repaired` in `src/error.rs` lists the
-//! variants that a second attempt repairs. An error type that it wraps is exported in `lib.rs`.
-//! Tests compare messages and hints in `tests/sources` and `tests/cli`.
+//! A new variant has more places: its `kind` and `hint` below, and `retry_after` if a server sets
+//! a time. A setting in a hint is a `layer::failure::Setting`, and `src/cli/hints.rs` names its
+//! flag; `login` there replaces hints on logins. `BuildError::removed_damaged_copy` in
+//! `src/error.rs` lists the variants that a second attempt repairs. An error type that it wraps is
+//! exported in `lib.rs`. Tests compare messages and hints in `tests/sources` and `tests/cli`.
 
 use std::fmt;
 use std::time::Duration;

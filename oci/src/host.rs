@@ -102,7 +102,8 @@ pub fn mkdir_hint(path: &Path) -> Hint {
     format!("make the directory first: mkdir -p {directory}").into()
 }
 
-/// Returns the advice to end the process that holds a lock, or to do what `instead` advises.
+/// Returns the advice to end the process that holds a lock, followed by `instead` as the
+/// alternative.
 pub(crate) fn end_lock_holder_hint(lock: &Path, instead: Hint) -> Hint {
     let lock = lock.display();
     Hint::from(format!("end the process that holds it (fuser {lock} shows which), or ")).and(instead)

@@ -4,8 +4,8 @@
 //! A new media type of a document has more places: its constant in `media_type.rs`, its
 //! `DocumentKind` or `has_image_config_type` here, and `DOCUMENT_MEDIA_TYPES` in `registry.rs`,
 //! which are the only types that registries are asked for. A new type of layer goes into
-//! `is_tar_layer`; with a new compression, also into `layer::Compression::announced`. The tests are
-//! here, in `tests/sources/documents.rs`, and in the seeds of `fuzz/examples/seeds.rs`.
+//! `is_tar_layer`; with a new compression, also into `layer::Compression::from_media_type`. The
+//! tests are here, in `tests/sources/documents.rs`, and in the seeds of `fuzz/examples/seeds.rs`.
 
 mod error;
 

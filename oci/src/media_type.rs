@@ -1,4 +1,5 @@
-//! Media types of documents: image-spec media-types.md, and Docker's image manifest, version 2.
+//! Media types of indexes, manifests and configs: those of the image-spec (media-types.md) and of
+//! Docker (image manifest version 2, schema 2).
 
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -61,8 +61,7 @@ impl Platform {
         })
     }
 
-    /// Returns the platform of an operating system and an architecture with or without a variant,
-    /// such as `arm/v7`.
+    /// Returns a platform. `architecture` may include a variant: `arm/v7`.
     ///
     /// # Errors
     ///

@@ -10,6 +10,10 @@
 //!   are generated, the table in `README.md`, and the list in `oci/README.md`;
 //! - tests in `tests/sources/archives.rs` and `documents.rs`, and a seed in
 //!   `fuzz/examples/seeds.rs`.
+//!
+//! A transport that is neither files nor a registry also takes a variant of [`Reference`], with its
+//! parsing and `Display` here, a variant of `Origin` in `source.rs`, `Source::is_local`, and the
+//! matches on [`Reference`] in `src/rootfs.rs` and `src/cli/arguments.rs`.
 
 mod layout;
 mod local;

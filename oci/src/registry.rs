@@ -21,7 +21,8 @@
 //! To add a kind of challenge: parse it in `challenge.rs`, answer it in
 //! `Authorizer::answer_challenge` and log it in `Authorizer::report` (`token.rs`), and name it in
 //! the hint of [`RegistryError::NoChallenge`]. To add a kind of credentials, see [`crate::auth`].
-//! To add an error, see `registry/error.rs`.
+//! To add an error, see `registry/error.rs`. To retry a status: `Server::status_error` in
+//! `server.rs`; for those of proxies, `ProxyRefusal::is_transient`.
 //!
 //! From `oci-client`, only the media types are used. Its client holds manifests, tokens and error
 //! pages of any size in memory, drops `Retry-After` and the status of a token server's refusal,
@@ -87,7 +88,7 @@ const DOCUMENT_MEDIA_TYPES: [&str; 4] = [
 /// Limit on blobs that are downloaded at the same time.
 const PARALLEL_DOWNLOADS: usize = 4;
 
-/// A repository in a registry.
+/// Client of one repository of a registry.
 pub(super) struct Registry {
     image: RegistryReference,
     http: Arc<Http>,

@@ -10,6 +10,9 @@
 //! - `tests/cli/arguments.rs`: the list of flags that `--help` shows, and values that are refused;
 //! - a `Setting` and its name in `hints`, if an error advises to use the flag.
 //!
+//! An option that changes how layers are applied goes on from `BuildOptions` to
+//! `layer::LayerOptions`, in `apply_layer` of `src/rootfs.rs`.
+//!
 //! Shell completions and manual pages are generated from these types.
 
 use std::env;
@@ -104,7 +107,7 @@ pub(super) enum RootfsCommand {
 
 const BUILD_HELP: &str = "\
 The same image and options produce the same bytes, on any machine and at any time. The disk image appears at <PATH> \
-only when it is complete, and replaces an existing file. A failed build leaves nothing behind.
+only when it is complete, and replaces an existing file. A failed build leaves no output and no temporary file; downloads stay in the cache.
 
 If SOURCE_DATE_EPOCH is set, newer times in the image become that time (seconds since 1970).
 

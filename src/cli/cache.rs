@@ -1,4 +1,7 @@
 //! `microagent cache`: lists, removes and verifies cached downloads.
+//!
+//! A new subcommand takes a variant of [`CacheCommand`], its work in `oci/src/blobs/cache.rs`, a
+//! line in README.md, and tests in `tests/sources/store.rs`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -4,8 +4,8 @@
 //! and, where the default does not fit, in `kind`, `remediation` and `print` (the exit status). An
 //! error of a library also goes into `library_error`, which supplies its kind and hint. A new exit
 //! status is documented in `cli::run`, in the help text of the command (`after_help`), and in
-//! README.md, and held by the command's tests in `tests/cli`. A new `kind` for programs is a word
-//! in `layer::failure::ErrorKind::as_str` and in README.md under "For programs".
+//! README.md, and covered by the command's tests in `tests/cli`. A new `kind` for programs is a
+//! word in `layer::failure::ErrorKind::as_str` and in README.md under "For programs".
 
 use std::error::Error;
 use std::ffi::OsString;

@@ -52,8 +52,8 @@ pub(super) struct CacheArguments {
 
     /// Keep the decompressed layers in the cache, for later builds with this flag
     ///
-    /// Later builds of the same layers take less than half the time. This build takes a fifth
-    /// longer, and the layers take their unpacked size, within --cache-limit-mib.
+    /// Later builds of the same layers take 30 to 66 % of the time of the first. This build takes
+    /// a fifth longer, and the layers take their unpacked size, within --cache-limit-mib.
     #[arg(long)]
     keep_unpacked: bool,
 }

@@ -65,7 +65,7 @@ pub enum DiffReason {
     TooManyLinks,
     /// The extended attributes of all inodes together are too large.
     #[error("more than {max} bytes of extended attributes")]
-    TooManyXattrs {
+    XattrsTooLarge {
         /// Limit in bytes, over all inodes.
         max: u64,
     },

@@ -123,13 +123,13 @@ impl DiffSide {
     ///
     /// # Errors
     ///
-    /// [`DiffReason::TooManyXattrs`] if those of all inodes exceed [`MAX_XATTR_BYTES`].
+    /// [`DiffReason::XattrsTooLarge`] if those of all inodes exceed [`MAX_XATTR_BYTES`].
     pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Xattrs, DiffError> {
         let xattrs = self.read(|reader| reader.xattrs(inode))?;
         let len: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.xattr_bytes += len as u64;
         if self.xattr_bytes > MAX_XATTR_BYTES {
-            return Err(self.error(DiffReason::TooManyXattrs { max: MAX_XATTR_BYTES }));
+            return Err(self.error(DiffReason::XattrsTooLarge { max: MAX_XATTR_BYTES }));
         }
         Ok(xattrs)
     }

@@ -95,7 +95,7 @@ pub enum FileAction {
     Read,
     /// Write it.
     Write,
-    /// Set its size.
+    /// Enlarge it.
     Enlarge,
     /// Wait for the program that writes it.
     Wait,

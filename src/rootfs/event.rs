@@ -1,8 +1,8 @@
 //! Events of a build: phases, progress, waits and warnings.
 //!
 //! To add an event, add a variant to [`Event`], emit it with `Events::emit`, and show it in
-//! `Shared::hear` of `src/cli/progress.rs`, which ignores unknown ones; `tests/sources/events.rs`
-//! fails on them.
+//! `SharedDisplay::handle` of `src/cli/progress.rs`, which ignores unknown ones;
+//! `tests/sources/events.rs` fails on them.
 //!
 //! To add a phase, add a variant to [`Phase`] at its place in the order of a build, with its name
 //! in `Display`, and start it with `Build::begin_phase` in `src/rootfs.rs`, which logs its duration

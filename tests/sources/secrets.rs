@@ -74,7 +74,8 @@ fn refusal(status: u16, message: &str) -> Reply {
     Reply::json(status, &body).with("Retry-After", "90")
 }
 
-/// Starts a registry that asks for HTTP Basic or for its own token, and then sends these replies.
+/// Starts a registry that requires HTTP Basic, or a token of its own token endpoint. `reply`
+/// answers authorized requests first; for `None`, the endpoint or the image does.
 fn registry(
     wants_token: bool,
     reply: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,

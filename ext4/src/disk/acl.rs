@@ -193,7 +193,8 @@ mod tests {
     fn valid_acls_are_converted_to_the_form_on_the_disk() {
         let minimal = to_disk(&acl(&[(1, 6, NONE), (4, 4, NONE), (0x20, 0, NONE)])).unwrap();
         assert_eq!(*minimal, *b"\x01\0\0\0\x01\0\x06\0\x04\0\x04\0\x20\0\0\0");
-        // Identifiers in unnamed entries are ignored, and a user may be named twice.
+        // Identifiers are ignored except those of named users and groups. One user may have two
+        // entries.
         let named = acl(&[
             (1, 7, 5),
             (2, 5, 0),

@@ -3,7 +3,8 @@
 //! A new feature takes its bit here, with [`Features::READABLE`] if the reader handles it and
 //! [`Features::CHECKABLE`] if the check does. To write it, set it in `features()` of
 //! `encode/superblock.rs` from a field of `options.rs`. Then test it: the sets of this module,
-//! `ext4/tests/oracle` (with e2fsck and the kernel), and the list of features in `lib.rs`.
+//! `ext4/tests/oracle` (with e2fsck and the kernel), and the list of features in `lib.rs`. Fields,
+//! inode flags and hashes that come with a feature are in the other files of `disk/`.
 
 use bitflags::{Flags, bitflags};
 

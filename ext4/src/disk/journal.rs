@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_have_four_forms() {
+    fn tag_format_follows_the_features() {
         let bytes = [
             0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 5, // As Tag3: block 7, flags 3, high 9, checksum 5.
         ];

@@ -11,7 +11,8 @@ use crate::units::Ino;
 
 /// Maximum number of symlinks that a lookup follows (`MAXSYMLINKS` of Linux).
 const MAX_SYMLINKS: usize = 40;
-/// Maximum length in bytes of a path that symlinks expand to, or that a walk descends.
+/// Maximum length in bytes of a path after symlinks in it are expanded, and of a path that a walk
+/// reaches.
 pub(super) const MAX_PATH_LEN: usize = 65_520;
 /// Maximum number of directory entries to cache during a lookup.
 const MAX_CACHED_ENTRIES: usize = 1 << 20;

@@ -179,8 +179,8 @@ fn an_invalid_mmp_sequence_number_is_found() {
     }
     let image = make_with_mmp("^metadata_csum");
     let number = mmp_block(&image) * 1024 + 4;
-    // `mmp_seq`: `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, less one is not a valid number, and 0xE24D4D50
-    // is `EXT4_MMP_SEQ_FSCK`.
+    // `mmp_seq` is `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50. One less is invalid. With 0xE2 as its top
+    // byte, it is `EXT4_MMP_SEQ_FSCK`.
     change_byte(&image, number, |byte| byte - 1);
     assert_faulty(&image, "unknown");
     change_byte(&image, number, |byte| byte + 1);

@@ -14,7 +14,7 @@ use support::samples::{fit_options, put_every_kind, put_indexed_directory};
 use support::{check, tools};
 
 /// Number of bytes to change in each structure, evenly spread.
-const SAMPLES: usize = 14;
+const BYTES_PER_STRUCTURE: usize = 14;
 
 /// Returns the bytes of a structure that have a meaning and that e2fsck 1.47 checks.
 fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u64> {
@@ -73,7 +73,10 @@ fn e2fsck_notices_a_changed_bit_of_metadata() {
     let mut tried = 0;
     let mut unnoticed = Vec::new();
     for (structure, offsets) in &structures {
-        for &at in offsets.iter().step_by(offsets.len().div_ceil(SAMPLES).max(1)) {
+        for &at in offsets
+            .iter()
+            .step_by(offsets.len().div_ceil(BYTES_PER_STRUCTURE).max(1))
+        {
             let byte = image[usize::try_from(at).unwrap()];
             let bit = at % 8;
             file.write_all_at(&[byte ^ 1 << bit], at).unwrap();

@@ -16,8 +16,8 @@ pub(crate) fn block_signals() {
     let _ = syscall::power(RebootCommand::SignalOnCtrlAltDel);
 }
 
-/// Waits until the command ends. A command that is killed and does not end, since it waits for a
-/// dead disk, counts as ended.
+/// Waits until the command ends. A command that has not ended ten seconds after SIGKILL, for
+/// example because it waits for a dead disk, counts as ended.
 pub(crate) fn wait_for_command(command: usize, stop_signal: u32) -> ExitStatus {
     let mut deadline = None;
     let mut killed = false;

@@ -135,7 +135,8 @@ impl<R: BufRead> GzipDecoder<R> {
         Ok(true)
     }
 
-    /// Inflates into the buffer. Content before an error is returned first.
+    /// Inflates into the buffer. Content before corrupt data is returned first, and the error by
+    /// the next call.
     fn inflate(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let input = self.blob.fill_buf()?;
         if input.is_empty() {

@@ -230,8 +230,8 @@ impl AuthFile {
     ///
     /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] if the current content
     /// cannot be read, and so cannot be kept; [`AuthError::Write`]; [`AuthError::Refused`] if the
-    /// file or its lock belongs to another user; [`AuthError::Held`] and [`AuthError::Cancelled`]
-    /// if another process holds the lock.
+    /// file or its lock belongs to another user; [`AuthError::Held`] if another process holds the
+    /// lock for a minute, and [`AuthError::Cancelled`] if the wait for it is cancelled.
     pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
         let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
         self.change(|auths| {

@@ -12,19 +12,19 @@ use layer::failure::{ErrorKind, Failure, Hint, Setting};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A blob could not be read.
+    /// A file or directory of the store could not be read.
     #[error("could not read {} in the blob store", .path.display())]
     Read {
-        /// The blob.
+        /// The file or directory.
         path: PathBuf,
         /// Cause of the failure.
         #[source]
         source: io::Error,
     },
-    /// A blob could not be written or removed.
+    /// A file or directory of the store could not be written or removed.
     #[error("could not write {} in the blob store", .path.display())]
     Write {
-        /// The blob.
+        /// The file or directory.
         path: PathBuf,
         /// Cause of the failure.
         #[source]

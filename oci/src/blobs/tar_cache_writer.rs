@@ -20,8 +20,8 @@ impl fmt::Debug for TarCacheWriter {
 }
 
 impl TarCacheWriter {
-    /// Starts to write a blob; `None` if the store has it, another process is writing it, or it
-    /// cannot be written.
+    /// Starts to write a tar, named by its digest (the diff ID). Returns `None` if the store has
+    /// it, another process is writing it, or it cannot be written.
     pub(crate) fn start(store: &BlobStore, digest: &Digest) -> Option<Self> {
         if store.has_entry(digest) || IncomingBlob::is_being_written(store, digest) {
             return None;

@@ -67,8 +67,8 @@ impl Untrusted {
         }
     }
 
-    /// Returns advice on a refused file or directory that the user may want to keep. `instead` is
-    /// the advice to use another one.
+    /// Returns advice on a refused file or directory whose content matters to the user. `instead`
+    /// is the advice to use another one, and becomes a part of the result.
     #[must_use]
     pub fn hint(&self, path: &Path, instead: Hint) -> Hint {
         const STICKY: u32 = 0o1000;

@@ -30,7 +30,7 @@ pub enum RegistryError {
     /// No connection was made, for example because the host has no address.
     #[error("could not connect to {registry}")]
     Unreachable {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Cause of the failure.
         #[source]
@@ -47,7 +47,7 @@ pub enum RegistryError {
     /// No connection was made to a proxy or through it.
     #[error("could not connect to {registry} through the proxy {proxy}")]
     ProxyUnreachable {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Host and port of the proxy.
         proxy: String,
@@ -60,7 +60,7 @@ pub enum RegistryError {
     /// A proxy refused to connect to the registry.
     #[error("the proxy {proxy} does not connect to {registry}: {reason}")]
     ProxyRefused {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Host and port of the proxy.
         proxy: String,
@@ -83,7 +83,7 @@ pub enum RegistryError {
     /// The TLS handshake failed: the certificate is not trusted, or no version or cipher is shared.
     #[error("could not make a secure connection to {registry}")]
     Tls {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Cause of the failure.
         #[source]
@@ -92,13 +92,13 @@ pub enum RegistryError {
     /// The response, or a part of it, did not arrive in time.
     #[error("{registry} did not answer in time")]
     TimedOut {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
     },
     /// The connection broke, or the response is not valid HTTP.
     #[error("the connection to {registry} broke")]
     Broken {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Cause of the failure.
         #[source]
@@ -107,7 +107,7 @@ pub enum RegistryError {
     /// A body ended early. This concerns a body without a `Content-Length`, and a partial response.
     #[error("{registry} sent {received} of {expected} bytes")]
     Incomplete {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Bytes of the blob that were received.
         received: u64,
@@ -117,7 +117,7 @@ pub enum RegistryError {
     /// A body has a content coding that was not requested, and cannot be decoded.
     #[error("{registry} sent the content coding {coding}, which it was not asked for")]
     Coding {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// The `Content-Encoding`.
         coding: String,
@@ -129,7 +129,7 @@ pub enum RegistryError {
         with_title(title)
     )]
     WebPage {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Title of the page; may be empty.
         title: String,
@@ -152,7 +152,7 @@ pub enum RegistryError {
     /// The registry requires authentication, but sends no supported challenge.
     #[error("{registry} requires authentication, but {}", describe_challenge(challenge))]
     NoChallenge {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// The `WWW-Authenticate`; may be empty.
         challenge: String,
@@ -203,13 +203,13 @@ pub enum RegistryError {
     /// The request used plain HTTP, and the server speaks TLS.
     #[error("{registry} speaks TLS, but the request used plain HTTP")]
     SpeaksTls {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
     },
     /// The request used TLS, and the server speaks plain HTTP.
     #[error("{registry} speaks plain HTTP, but the request used TLS")]
     SpeaksPlainHttp {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
     },
     /// A request failed at another server to which the registry referred, for a blob or for a
@@ -227,7 +227,7 @@ pub enum RegistryError {
     /// A redirect is not followed.
     #[error("{registry} sent a redirect that is not followed")]
     Redirect {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Reason why it is not followed.
         #[source]
@@ -236,7 +236,7 @@ pub enum RegistryError {
     /// The registry does not have the repository, manifest or blob.
     #[error("{registry} has no {}{}", missing_name(repository, path), after_colon(problem))]
     NotFound {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// The repository.
         repository: String,
@@ -248,7 +248,7 @@ pub enum RegistryError {
     /// The registry limits the rate of requests: status 429.
     #[error("{registry} refuses more requests for now{}", after_colon(problem))]
     TooManyRequests {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// Wait before the next attempt, if the registry sends one.
         retry_after: Option<Duration>,
@@ -258,7 +258,7 @@ pub enum RegistryError {
     /// The registry failed: status 408 or 5xx.
     #[error("{registry} failed with status {status}{}", after_colon(problem))]
     Server {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// The HTTP status.
         status: u16,
@@ -270,7 +270,7 @@ pub enum RegistryError {
     /// The registry responded with any other status.
     #[error("{registry} answered with status {status}{}", after_colon(problem))]
     UnexpectedStatus {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// The HTTP status.
         status: u16,
@@ -280,7 +280,7 @@ pub enum RegistryError {
     /// A response is larger than its limit.
     #[error("{registry} answered with more than {max} bytes")]
     TooLarge {
-        /// Host and port.
+        /// Host, and the port if the reference or the URL has one.
         registry: String,
         /// The limit in bytes.
         max: u64,

@@ -40,13 +40,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The port of a SOCKS proxy whose URL has none.
 const SOCKS_PORT: u16 = 1080;
 
-/// Start of hyper-util's errors of a tunnel through an HTTP proxy.
+/// Prefix of hyper-util's errors about a tunnel through an HTTP proxy.
 const TUNNEL_PREFIX: &str = "tunnel error: ";
 
 /// Text of hyper-util after [`TUNNEL_PREFIX`] for status 407.
 const TUNNEL_CREDENTIALS: &str = "proxy authorization required";
 
-/// Start of hyper-util's errors of a SOCKS proxy. They have no source.
+/// Prefix of hyper-util's errors about a SOCKS proxy. They have no source.
 const SOCKS_PREFIX: &str = "SOCKS error: ";
 
 /// Text of hyper-util after [`SOCKS_PREFIX`] if no connection to the proxy was made.
@@ -55,8 +55,8 @@ const SOCKS_UNCONNECTED: &str = "failed to create underlying connection";
 /// Texts of hyper-util after [`SOCKS_PREFIX`] if the connection to the proxy breaks.
 const SOCKS_BROKEN: [&str; 2] = ["io error during SOCKS handshake", "failed parsing server response"];
 
-/// Texts of hyper-util after [`SOCKS_PREFIX`] if the proxy refuses the credentials, or their
-/// absence.
+/// Texts of hyper-util after [`SOCKS_PREFIX`] if the proxy refuses the credentials, or requires
+/// some and got none.
 const SOCKS_CREDENTIALS: [&str; 3] = [
     "server does not support user/pass authentication",
     "server implements authentication incorrectly",

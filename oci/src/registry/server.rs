@@ -133,7 +133,7 @@ impl Server {
         result
     }
 
-    /// Returns a URL as events show it.
+    /// Returns a URL for events, without secrets.
     pub(super) fn redacted_url<'a>(&'a self, url: &'a Url) -> RedactedUrl<'a> {
         RedactedUrl {
             url,

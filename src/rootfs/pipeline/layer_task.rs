@@ -236,7 +236,7 @@ impl<'a> LayerTask<'a> {
         self.restarting
     }
 
-    /// Cancels a restart that waits for jobs, since the layer is applied now.
+    /// Cancels a restart that still waits for jobs: it is this layer's turn to be applied.
     pub(super) fn cancel_restart(&mut self) {
         self.restarting = false;
     }

@@ -208,7 +208,7 @@ impl<'image> Reader<'image> {
         self.u32_at(block * self.block_size() + 4)
     }
 
-    /// Blocks of a file with an extent tree. Empty for another inode.
+    /// Blocks of a file with an extent tree. Empty for any other inode.
     pub fn blocks(&self, ino: u32) -> FileBlocks {
         let mut blocks = FileBlocks::default();
         if self.flags(ino) & 0x8_0000 != 0 {

@@ -49,9 +49,10 @@ pub(super) enum JournalChecksums {
     None,
     /// One checksum of all blocks of a transaction, in its commit block (`COMPAT_CHECKSUM`).
     Transactions,
-    /// A checksum of each block. That of a block of content has 16 bits (`CSUM_V2`).
+    /// A checksum of each block: 32 bits for the journal's own blocks, 16 bits for copied blocks
+    /// (`CSUM_V2`).
     V2,
-    /// A checksum of each block, with 32 bits (`CSUM_V3`).
+    /// A checksum of 32 bits for each block (`CSUM_V3`).
     V3,
 }
 

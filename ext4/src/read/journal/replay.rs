@@ -17,7 +17,7 @@ use crate::read_at::ReadAt;
 /// that mke2fs makes by default, has as many blocks of 1 KiB.
 const MAX_BLOCKS: usize = 1 << 20;
 
-/// Copy of a block of the file system in the journal.
+/// Copy, in the journal, of a block of the file system.
 #[derive(Clone, Copy)]
 struct BlockCopy {
     /// Number of the copy's block in the journal.

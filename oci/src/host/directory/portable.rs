@@ -27,7 +27,8 @@ impl Directory {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Opens a directory, and creates it and its parents if they are missing.
+    /// Opens a directory, and creates it and its parents if they are missing. On this system,
+    /// without a check of owner and mode.
     ///
     /// # Errors
     ///
@@ -37,7 +38,8 @@ impl Directory {
         Self::open(path)
     }
 
-    /// Opens a directory; returns `None` if it is missing.
+    /// Opens a directory; returns `None` if it is missing. On this system, without a check of owner
+    /// and mode.
     ///
     /// # Errors
     ///
