@@ -132,7 +132,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Emits the event that a phase begins.
+    /// Ends the current phase, and emits the event that the next one begins.
     fn begin_phase(&self, phase: Phase) {
         self.end_phase();
         self.phase.set(Some((phase, Instant::now())));
@@ -242,10 +242,10 @@ impl<'a> Build<'a> {
         let options = self.options;
         let layers = if let Some((source, image)) = resolved {
             let layers = source.prefetch(&image.layers);
-            layers.map_err(|source| self.image_error(source))?
+            layers.map_err(|error| self.image_error(error))?
         } else {
             self.begin_phase(Phase::Resolve);
-            let (source, (image, layers)) = self.open_source(Source::pull)?;
+            let (source, (image, layers)) = self.open_and_find(Source::pull)?;
             *resolved = Some((source, image));
             layers
         };
@@ -277,12 +277,13 @@ impl<'a> Build<'a> {
         let disk = Cancellable::new(output, self.cancel);
         let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
+            // The pipeline is the output of the formatter, and writes to `disk`.
             let formatter = Formatter::new(&pipeline, format.clone())?;
             let mut rootfs = RootfsBuilder::with_limits(formatter, limits);
             let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
                 match guest.install(&mut rootfs) {
-                    // The output is too small, and lacks files of the image that the init needs.
+                    // The output is too small, so files that the init needs are missing from it.
                     // `finish` fails too, with the size that all content needs.
                     Err(GuestError::Image(FormatError::NoSpace { .. })) => {}
                     installed => installed?,
@@ -350,7 +351,8 @@ impl<'a> Build<'a> {
         Ok((file, pending, summary))
     }
 
-    /// Completes the file system. `max` is the limit in bytes on a size that fits the content.
+    /// Completes the file system. `max` is the largest size in bytes that may be chosen to fit the
+    /// content; `None` for a fixed size.
     fn finish<O: Output>(rootfs: RootfsBuilder<O>, max: Option<u64>) -> Result<Summary, BuildError> {
         let finished = rootfs.formatter.finish(rootfs.tree);
         finished
@@ -376,7 +378,7 @@ impl<'a> Build<'a> {
         }
         let pinned = match reference {
             Reference::Layout(_) | Reference::Local(_) => self
-                .open_source(Source::resolve)
+                .open_and_find(Source::resolve)
                 .ok()
                 .map(|(_, image)| image.resolved_ref),
             // No request is sent for an image that is not allowed.
@@ -388,8 +390,9 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// Opens the source, and calls `find` with it and the platform.
-    fn open_source<T>(
+    /// Opens the source, and calls `find` with it and the platform, to resolve or download the
+    /// image.
+    fn open_and_find<T>(
         &self,
         find: impl Fn(&Source, &Platform) -> Result<T, ImageError>,
     ) -> Result<(Source, T), BuildError> {
@@ -408,7 +411,7 @@ impl<'a> Build<'a> {
             let found = find(&source, &self.options.platform)?;
             Ok((source, found))
         };
-        open().map_err(|source| self.image_error(source))
+        open().map_err(|error| self.image_error(error))
     }
 
     fn image_error(&self, source: ImageError) -> BuildError {
@@ -438,7 +441,7 @@ impl<'a> Build<'a> {
     ) -> Result<Vec<AppliedLayer>, BuildError> {
         let mut applied = Vec::with_capacity(listed.len());
         for (index, layer) in listed.iter().enumerate() {
-            // No later layer removes what the last one writes, see `write_back`.
+            // No later layer removes what the last one writes, see `write_back.rs`.
             if index + 1 == listed.len() {
                 write_back.store(self.options.sync, Ordering::Relaxed);
             }
@@ -462,7 +465,7 @@ impl<'a> Build<'a> {
         Ok(applied)
     }
 
-    /// Applies a layer, and verifies its blob against the digest in the manifest.
+    /// Applies a layer, and checks that its blob was intact.
     fn apply_layer<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
@@ -521,8 +524,7 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Applies the limit on the content to a size that fits, and raises that limit to a fixed size that
-/// is larger.
+/// Caps a fitted size at the content limit, or raises the content limit to a larger fixed size.
 fn reconcile_limits(size: Size, limits: Limits) -> (Size, Limits) {
     match size {
         Size::Fit(fit) => {

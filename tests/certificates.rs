@@ -67,11 +67,12 @@ const fn case(name: &'static str, server: &'static str, trusted: &'static str, o
     }
 }
 
-const TRUST_IT: &str = "if you trust this very certificate, name it with --tls-ca <file>";
-const TRUST_AUTHORITY: &str = "if its certificate is of an authority of your own, name that with --tls-ca <file>";
+const TRUST_IT: &str = "if you trust this very certificate, pass it with --tls-ca <file>";
+const TRUST_AUTHORITY: &str =
+    "if its certificate is of an authority of your own, pass the authority's certificate with --tls-ca <file>";
 const OTHER_KEY: &str = "certificate with a key on P-256 or P-384, of Ed25519, or of RSA with 2048 bits or more";
 const REFUSED: &str = "it refused the handshake: its cipher suites or the curve of its certificate, such as P-521, are \
-                       not supported here, or it wants a client certificate";
+                       not supported here, or it requires a client certificate";
 
 const CASES: [Case; 29] = [
     case("own authority", "leaf", "authority.pem", Pulls),
@@ -119,7 +120,7 @@ const CASES: [Case; 29] = [
         "leaf",
         "",
         Refuses(
-            "its certificate is from an authority that is not trusted here: Test-Authority",
+            "its certificate is signed by an unknown authority (CA): Test-Authority",
             TRUST_AUTHORITY,
         ),
     ),
@@ -128,7 +129,7 @@ const CASES: [Case; 29] = [
         "under",
         "self.pem",
         Refuses(
-            "its certificate is from an authority that is not trusted here: Test-Authority",
+            "its certificate is signed by an unknown authority (CA): Test-Authority",
             TRUST_AUTHORITY,
         ),
     ),
@@ -200,7 +201,7 @@ const CASES: [Case; 29] = [
         "nameless",
         "authority.pem",
         Refuses(
-            "its certificate is for no host, so not for 127.0.0.1: it has no subjectAltName",
+            "its certificate does not name 127.0.0.1 or any other host: it has no subjectAltName",
             "with the host as subjectAltName",
         ),
     ),
@@ -239,7 +240,10 @@ const CASES: [Case; 29] = [
         "client certificate wanted",
         "leaf --verify authority.pem",
         "authority.pem",
-        Refuses("it wants a client certificate", "client certificates are not supported"),
+        Refuses(
+            "it requires a client certificate",
+            "client certificates are not supported",
+        ),
     ),
     case(
         "client certificate wanted in TLS 1.2",

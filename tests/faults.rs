@@ -166,7 +166,7 @@ impl Scenario<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&stderr).unwrap());
-        // To kill strace alone would not end the command.
+        // Killing strace alone would not end the command.
         let mut child = command.process_group(0).spawn().unwrap();
         if !eventually(|| child.try_wait().unwrap().is_some()) {
             let group = format!("-{}", child.id());

@@ -205,7 +205,7 @@ fn zstd_window_larger_than_memory_is_an_error() {
     let output = home.run("--as=400000000", &build(&image, &["--threads", "2"]));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        stderr.contains("no memory for the zstd stream's window of 536870912 bytes"),
+        stderr.contains("out of memory: the zstd stream's window takes 536870912 bytes"),
         "{stderr}"
     );
 }

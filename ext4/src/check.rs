@@ -69,8 +69,8 @@ use groups::Group;
 use links::Parents;
 use used_inodes::UsedInodes;
 
-/// Maximum number of blocks of zeros where other content is required. A few bytes can lead to many
-/// of them, and an image of holes can have any number of them.
+/// Limit on the blocks of zeros that are read where other content is required; beyond it, the check
+/// stops. A few bytes can lead to many of them, and an image of holes can have any number of them.
 const MAX_ZERO_BLOCKS: u32 = 1000;
 
 /// Checks an image: a file, a device, or memory. An image with a journal that was not replayed is

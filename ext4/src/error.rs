@@ -154,7 +154,7 @@ impl fmt::Display for FormatError {
             Self::NoSpace { needed, available } => {
                 write!(
                     f,
-                    "not enough space: the content needs an image of {needed} bytes, but the size is {available}"
+                    "not enough space: the content needs an image of {needed} bytes, but only {available} bytes are available"
                 )
             }
             Self::OutputTooSmall { size, available } => write!(
@@ -181,7 +181,7 @@ impl fmt::Display for FormatError {
             ),
             Self::NoNamespace { path, name } => write!(
                 f,
-                "the extended attribute {name:?} of {path:?} is outside of the namespaces of Linux, \
+                "the extended attribute {name:?} of {path:?} has no namespace that Linux knows, \
                  and does not fit in the inode"
             ),
             Self::InvalidAcl { path, name, reason } => write!(

@@ -26,8 +26,9 @@ use crate::units::{BlockNr, BlockRange, Ino};
 /// Maximum length of a journal in blocks (mke2fs: 10,240,000).
 const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 
-/// Binary logarithm of the number of groups whose bitmaps and inode tables are adjacent, and in
-/// which the kernel allocates together (`s_log_groups_per_flex`). The value is that of mke2fs.
+/// Binary logarithm of the number of groups whose bitmaps and inode tables are adjacent, and which
+/// the kernel's allocator treats as one unit (`s_log_groups_per_flex`). The value is that of
+/// mke2fs.
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 
 /// Inodes and blocks that a file system must provide.
@@ -37,7 +38,7 @@ pub(crate) struct Requirements {
     pub(crate) inode_count: u32,
     /// Minimum number of free inodes.
     pub(crate) free_inode_count: u32,
-    /// Number of blocks that the content occupies, wherever they are.
+    /// Number of blocks of the content, of its extent nodes, and of attribute blocks.
     pub(crate) content_blocks: u64,
     /// Minimum number of free blocks.
     pub(crate) free_blocks: u64,
@@ -47,9 +48,9 @@ pub(crate) struct Requirements {
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) geometry: Geometry,
-    /// Size in bytes. A rest at its end that is too small for a group is not used.
+    /// Size in bytes. A remainder at its end that is too small for a group is not used.
     pub(crate) bytes: u64,
-    /// Blocks of the file system, including the unused first one with blocks of 1 KiB.
+    /// Blocks of the file system. With blocks of 1 KiB, this includes block 0, the boot area.
     pub(crate) block_count: u64,
     pub(crate) group_count: u32,
     pub(crate) inodes_per_group: u32,
@@ -75,7 +76,7 @@ pub(crate) struct Layout {
     pub(crate) free_blocks: u64,
 }
 
-/// The content does not fit a size, which lacks at least this number of blocks.
+/// The content does not fit in a size, which is at least this number of blocks too small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DoesNotFit {
     pub(crate) missing_blocks: u64,
@@ -165,8 +166,8 @@ impl Layout {
         let journal_nodes = (0..journal_nodes).map(|_| allocator.allocate_block()).collect();
         let (mut block_bitmaps, mut inode_bitmaps, mut inode_tables) = (Vec::new(), Vec::new(), Vec::new());
         // resize2fs does not reuse the blocks of the tables of groups that it removes
-        // (`free_gdp_blocks`). Tables come last, so that nothing has to move to these blocks, and
-        // those of lower groups precede those of higher ones.
+        // (`free_gdp_blocks`). So the tables come last, ordered by group: then nothing has to move
+        // to such blocks.
         for first in (0..groups).step_by(1 << LOG_GROUPS_PER_FLEX) {
             let count = (groups - first).min(1 << LOG_GROUPS_PER_FLEX);
             block_bitmaps.extend((0..count).map(|_| allocator.allocate_block()));
@@ -180,7 +181,7 @@ impl Layout {
             geometry,
             bytes,
             block_count,
-            group_count: u32::try_from(groups).expect("the descriptors have room for fewer"),
+            group_count: u32::try_from(groups).expect("the descriptor blocks limit the number of groups"),
             inodes_per_group,
             descriptor_blocks,
             reserved_descriptor_blocks,

@@ -109,7 +109,7 @@ pub enum ReadError {
     FastCommits,
     /// The journal has to be replayed, and is damaged.
     Journal {
-        /// Fault of the journal.
+        /// Fault in the journal.
         what: &'static str,
     },
     /// A checksum is wrong.
@@ -119,7 +119,7 @@ pub enum ReadError {
     },
     /// The superblock is damaged.
     Superblock {
-        /// Fault of the superblock.
+        /// Fault in the superblock.
         what: &'static str,
     },
     /// The file system has no inode with that number.
@@ -131,7 +131,7 @@ pub enum ReadError {
     Inode {
         /// Number of the inode.
         ino: u32,
-        /// Fault of the inode.
+        /// Fault in the inode.
         what: &'static str,
     },
 }

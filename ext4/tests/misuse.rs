@@ -109,7 +109,7 @@ fn removed_content_can_go_into_any_tree_of_its_formatter() {
 }
 
 #[test]
-fn trees_and_formatters_made_before_change_no_byte() {
+fn earlier_trees_and_formatters_do_not_change_the_image() {
     let make = || {
         let mut formatter = formatter();
         let mut tree = Tree::default();

@@ -19,7 +19,7 @@
 //! - A whiteout sees only the lower tree, never an entry of its own layer. So it cannot hide one,
 //!   and the same entries with whiteouts first, last or shuffled give the same bytes.
 //! - An entry is counted against the limits before it is put into a list, so the lists are bounded.
-//!   They shrink as the tree grows.
+//!   The list of entries shrinks as the tree grows.
 //! - Content that was written belongs to a pending entry or to an inode of the tree. Content that
 //!   loses its last name is given back to the formatter at once, or at step 5 if it was held.
 //!
@@ -69,8 +69,9 @@ enum PendingNode {
 /// comes before the whiteout, and fail if it comes after.
 struct HiddenLinkTarget {
     id: InodeId,
-    /// Length in bytes of the targets of the symlinks on the way to it, once whiteouts are applied.
-    /// A different length when the link is placed means that the layer has replaced one of them.
+    /// Total length in bytes of the targets of the symlinks on the path to it, measured after the
+    /// whiteouts were applied. A different length when the link is placed means that the layer has
+    /// replaced one of them.
     symlink_bytes: usize,
 }
 
@@ -110,9 +111,9 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 
     /// Counts a change against the limits, writes the content of its file, and keeps the rest for
-    /// [`Self::finish`].
+    /// [`Self::finish`]. In the lowest layer, the rest is placed at once.
     pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
-        self.rootfs.budget.count_entry(change.metadata_len())?;
+        self.rootfs.budget.count_entry(change.metadata_cost())?;
         let (path, node) = match change {
             Change::Put { path, node, metadata } => {
                 self.check_fits(&path, &node, &metadata)?;
@@ -161,8 +162,8 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Applies the whiteouts. Holds the files that they hide from hard links of the layer, except
-    /// for links that would themselves replace their target.
+    /// Applies the whiteouts. Holds the files that hard links of the layer name, so that whiteouts
+    /// do not free them; not the target of a link that would replace it.
     fn apply_whiteouts(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
         let RootfsBuilder { tree, budget, .. } = &mut *self.rootfs;
         for entry in &mut self.pending {
@@ -197,7 +198,8 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Checks that the file system has room for the file's attributes or symlink target. The
+    /// Checks that the root stays a directory, and that the file system has room for the file's
+    /// attributes or symlink target. The
     /// formatter would find this out too, but only when it finishes, when the layer and the entry
     /// are no longer known.
     fn check_fits(&self, path: &RelativePath, node: &NodeKind, metadata: &Metadata) -> Result<(), LayerErrorKind> {
@@ -221,10 +223,10 @@ impl<'a, O: Output> Applier<'a, O> {
         let formatter = &mut self.rootfs.formatter;
         Ok(match node {
             NodeKind::Directory => Kind::Directory(Directory::new()),
-            NodeKind::File(len) => Kind::File(written(formatter.write_data(content, len))?),
+            NodeKind::File(len) => Kind::File(map_write_error(formatter.write_data(content, len))?),
             NodeKind::SparseFile(map) => {
                 let data = formatter.write_sparse(content, map.len, &map.ranges);
-                Kind::File(written(data)?)
+                Kind::File(map_write_error(data)?)
             }
             NodeKind::Symlink(target) => Kind::Symlink(target.into()),
             NodeKind::CharDevice(device) => Kind::CharDevice(device),
@@ -284,7 +286,8 @@ impl<'a, O: Output> Applier<'a, O> {
         let next = self.rootfs.tree.lookup(target_directory, next);
         let found = next.filter(|_| missing.is_empty());
         // An entry of the layer at the target's path, or in place of a symlink on the way to it,
-        // takes precedence over the hidden file.
+        // takes precedence over the hidden file. A new symlink is noticed by the length of its
+        // target.
         let hidden = hidden.filter(|hidden| next.is_none() && hidden.symlink_bytes == symlink_bytes);
         let Some(inode) = found.or(hidden.map(|hidden| hidden.id)) else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
@@ -310,9 +313,9 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Resolves a path, and counts the symlink targets on it as metadata. It takes time to follow
-    /// them. Paths without symlinks, which later readers of the tree keep in memory, are no longer
-    /// than what was counted.
+    /// Resolves a path, and counts the symlink targets on it as metadata. Following them takes
+    /// time. With the path itself, their length bounds the path without symlinks, which later
+    /// readers of the tree keep in memory.
     fn resolve_and_count(&mut self, path: &[u8]) -> Result<ResolvedPath, LayerErrorKind> {
         let resolved = resolve_path(&self.rootfs.tree, path)?;
         self.rootfs.budget.count_metadata(resolved.symlink_bytes)?;
@@ -329,14 +332,14 @@ impl<'a, O: Output> Applier<'a, O> {
 
     /// Finds the directory at a path, and makes those on the way that do not exist.
     ///
-    /// A directory that no entry describes is 0755, owned by root, and dates from the epoch. So is
-    /// a lower directory that a whiteout hides and through which an entry of the layer passes: its
-    /// old owner and mode belong to what the layer removed.
+    /// A directory that no entry describes is 0755, owned by root, and dates from the epoch. The
+    /// same holds for a lower directory that a whiteout hides and through which an entry of the
+    /// layer passes: its old owner and mode belong to what the layer removed.
     ///
     /// A file in place of a directory gives way. In overlayfs, the directory of the upper layer
     /// hides the file below, and the layer was made there. To refuse the layer would be to refuse
-    /// images that run everywhere. umoci does the same; containerd fails if it applies layers to a
-    /// plain directory.
+    /// images that run everywhere. umoci lets it give way too; containerd fails if it applies
+    /// layers to a plain directory.
     fn ensure_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
         let ResolvedPath {
             mut directory,
@@ -406,7 +409,7 @@ fn implied_metadata() -> Metadata {
 }
 
 /// Distinguishes content that could not be read from an image that could not be written.
-fn written(result: Result<FileData, FormatError>) -> Result<FileData, LayerErrorKind> {
+fn map_write_error(result: Result<FileData, FormatError>) -> Result<FileData, LayerErrorKind> {
     result.map_err(|error| match error {
         FormatError::Content(source) => LayerErrorKind::Read(source),
         FormatError::ContentTooShort { expected, actual } => LayerErrorKind::Truncated {

@@ -146,7 +146,7 @@ impl Change {
     }
 
     /// Returns the bytes of metadata that the change counts for.
-    pub(super) fn metadata_len(&self) -> usize {
+    pub(super) fn metadata_cost(&self) -> usize {
         match self {
             Self::Put { path, node, metadata } => {
                 let target_len = match node {

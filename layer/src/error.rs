@@ -98,7 +98,7 @@ pub enum LayerErrorKind {
         max: u64,
     },
     /// An entry of a type that layers do not have.
-    #[error("entries of type '{}' ({name}) have no place in a layer", char::from(*.flag).escape_default())]
+    #[error("unsupported tar entry type '{}' ({name})", char::from(*.flag).escape_default())]
     UnsupportedType {
         /// Type as in the header (`typeflag`).
         flag: u8,
@@ -127,7 +127,7 @@ pub enum LayerErrorKind {
     /// An extended header (PAX) that cannot be parsed.
     #[error("broken PAX header: {reason}")]
     InvalidExtension {
-        /// Fault of the header.
+        /// Fault in the header.
         reason: &'static str,
     },
     /// A global extended header (PAX) that would give every entry the same name, size or
@@ -143,11 +143,11 @@ pub enum LayerErrorKind {
     /// A sparse file with an invalid map.
     #[error("broken sparse file: {reason}")]
     InvalidSparseMap {
-        /// Fault of the map.
+        /// Fault in the map.
         reason: &'static str,
     },
     /// Layers with more unpacked bytes than allowed ([`Limits::size`](super::Limits::size)).
-    #[error("the layers have {len} bytes or more when they are unpacked: at most {max} are allowed")]
+    #[error("the layers unpack to at least {len} bytes: at most {max} are allowed")]
     TooLarge {
         /// Bytes of all layers so far, including the content of the entry.
         len: u64,
@@ -155,7 +155,9 @@ pub enum LayerErrorKind {
         max: u64,
     },
     /// Layers with more entries than allowed ([`Limits::entries`](super::Limits::entries)).
-    #[error("the layers have {count} entries or more, directories without one included: at most {max} are allowed")]
+    #[error(
+        "the layers have at least {count} entries, counting directories that no entry describes: at most {max} are allowed"
+    )]
     TooManyEntries {
         /// Entries of all layers so far.
         count: u64,
@@ -164,7 +166,7 @@ pub enum LayerErrorKind {
     },
     /// Layers with more metadata than allowed ([`Limits::metadata`](super::Limits::metadata)).
     #[error(
-        "the paths, link targets and extended attributes of the layers take {len} bytes or more: at most {max} are allowed"
+        "the paths, link targets and extended attributes of the layers take at least {len} bytes: at most {max} are allowed"
     )]
     TooMuchMetadata {
         /// Bytes of metadata in all layers so far.
@@ -197,7 +199,7 @@ pub enum LayerErrorKind {
         max: usize,
     },
     /// A path that is longer than a system call takes, or that symlinks make 16 times as long.
-    #[error("a path of {len} bytes, symlinks on the way included: it can have {max} at most")]
+    #[error("the path has {len} bytes after symlinks are resolved: at most {max} are allowed")]
     PathTooLong {
         /// Length in bytes, without `.`, `..` and superfluous slashes.
         len: usize,
@@ -220,13 +222,13 @@ pub enum LayerErrorKind {
         max: u32,
     },
     /// The system has no memory for the list of the layer's entries.
-    #[error("no memory for the list of the layer's entries, which takes {len} bytes")]
+    #[error("out of memory: the list of the layer's entries takes {len} bytes")]
     OutOfMemory {
         /// Size of the list in bytes, with this entry.
         len: usize,
     },
     /// A hard link to a file that does not exist.
-    #[error("hard link to \"{}\", which does not exist so far", Printable(.target))]
+    #[error("hard link to \"{}\", which does not exist at this point", Printable(.target))]
     LinkTargetMissing {
         /// The target as in the tar.
         target: Vec<u8>,
@@ -322,7 +324,7 @@ impl Failure for LayerErrorKind {
             }
             Self::TooMuchMetadata { len, .. } => return Some(Hint::raise_to(Setting::MaxMetadata, *len)),
             Self::Cancelled(_) => return Some(Hint::again()),
-            Self::XattrTooLong { .. } => "change or omit the entry: an ext4 file system cannot hold it",
+            Self::XattrTooLong { .. } => "shorten or omit the attribute",
         };
         Some(text.into())
     }

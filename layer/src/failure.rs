@@ -355,12 +355,14 @@ impl Failure for LookupError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::IsADirectory { .. } => Hint::from("name a regular file, or list the directory").with(Setting::List),
+            Self::IsADirectory { .. } => Hint::from("choose a regular file, or list the directory").with(Setting::List),
             Self::NotFound { .. } | Self::NotADirectory { .. } => {
                 Hint::from("list the directory above it").with(Setting::List)
             }
-            Self::NotAFile { .. } => Hint::from("name a regular file").about(Setting::List, "; {} shows its type", ""),
-            Self::TooManySymlinks { .. } => Hint::from("name the file that the symlinks lead to").about(
+            Self::NotAFile { .. } => {
+                Hint::from("choose a regular file").about(Setting::List, "; {} shows its type", "")
+            }
+            Self::TooManySymlinks { .. } => Hint::from("choose the file that the symlinks lead to").about(
                 Setting::List,
                 "; {} shows where each leads",
                 "",
@@ -382,7 +384,7 @@ impl Failure for ReadError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::NotExt4 => "name a disk image".into(),
+            Self::NotExt4 => "pass an ext4 disk image".into(),
             Self::Unsupported { .. } => "mount it, or look into it with debugfs".into(),
             Self::NeedsRecovery | Self::FastCommits => {
                 "replay the journal with e2fsck -p, or by mounting it once".into()
@@ -394,7 +396,7 @@ impl Failure for ReadError {
             | Self::Superblock { .. } => Hint::verify(),
             Self::Input { source, .. } => match source.kind() {
                 io::ErrorKind::UnexpectedEof => "copy or build it again: it is shorter than its file system".into(),
-                io::ErrorKind::IsADirectory => "name a disk image".into(),
+                io::ErrorKind::IsADirectory => "pass an ext4 disk image".into(),
                 _ => return None,
             },
             _ => return None,
@@ -417,9 +419,9 @@ mod tests {
                 "run the same command again",
             ),
             (
-                Hint::from("name a file").with(Setting::Output).and(", or remove it"),
-                "name a file with <Output>, or remove it",
-                "name a file, or remove it",
+                Hint::from("choose a file").with(Setting::Output).and(", or remove it"),
+                "choose a file with <Output>, or remove it",
+                "choose a file, or remove it",
             ),
             (
                 Hint::raise_to(Setting::MaxSize, (3 << 20) + 1),

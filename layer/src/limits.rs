@@ -136,8 +136,8 @@ impl SizeMeter {
         MeteredReader { tar, meter: self }
     }
 
-    /// Checks an entry against the limit before its content is read. `offset` is that of its
-    /// header.
+    /// Counts the ranges of a sparse file, and checks an entry against the limit before its content
+    /// is read. `offset` is that of its header.
     pub(super) fn check_entry(&self, entry: &TarEntry, offset: u64) -> Result<(), LayerErrorKind> {
         let len = match &entry.kind {
             TarEntryKind::File(len) => *len,

@@ -46,14 +46,14 @@ impl NameEscaping {
     fn decode(self, name: &[u8]) -> Vec<u8> {
         match self {
             Self::None => name.to_vec(),
-            Self::Gnu => decode_gnu_name(name),
+            Self::Gnu => decode_gnu_xattr_name(name),
             Self::Libarchive => libarchive::decode_name(name),
         }
     }
 }
 
 /// Decodes `%3D` and `%25`. Any other `%` stands for itself.
-fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
+fn decode_gnu_xattr_name(encoded: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     while let [first, tail @ ..] = rest {
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_attributes_are_escaped_as_their_writer_does() {
+    fn attribute_names_are_unescaped_as_their_writer_escapes_them() {
         for (header, name) in [
             ("./PaxHeaders/f", "user.a=b%c%20%"),
             ("d/PaxHeaders.4711/f", "user.a=b%c%20%"),

@@ -410,13 +410,13 @@ pub enum AuthError {
         #[source]
         source: io::Error,
     },
-    /// The file or its lock belongs to another user, can be changed by others, or is not a regular
-    /// file. Its content was not used.
+    /// The file or its lock belongs to another user, can be changed by others, was replaced, or is
+    /// not a regular file. Its content was not used.
     #[error("refused to use {} for credentials", .path.display())]
     Refused {
         /// The file, or its lock.
         path: PathBuf,
-        /// Reason, with owner and mode.
+        /// Why it was refused: an [`Untrusted`].
         #[source]
         source: io::Error,
     },
@@ -495,11 +495,11 @@ impl Failure for AuthError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        let own = Hint::from("name a file of your own").with(Setting::CredentialsFile);
+        let own = Hint::from("use a file of your own").with(Setting::CredentialsFile);
         match self {
             Self::Refused { path, source } => Some(Untrusted::from_error(source)?.hint(path, own)),
             Self::Held { path, .. } => Some(end_lock_holder_hint(path, own)),
-            Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
+            Self::TooLarge { .. } => Some(Hint::from("use a credentials file").with(Setting::CredentialsFile)),
             Self::Cancelled(_) => Some(Hint::again()),
             Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
         }

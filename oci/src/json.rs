@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_as_they_are_written() {
+    fn text_and_lists_accept_any_scalar_and_numbers_keep_their_digits() {
         for (value, expected) in [
             (r#""a""#, Ok(vec!["a"])),
             (r#""""#, Ok(vec![])),

@@ -126,7 +126,7 @@ impl IndexEntry {
         }
     }
 
-    /// Returns the descriptor of the manifest or index.
+    /// Returns the descriptor of the manifest or index that the entry lists.
     pub(super) fn descriptor(&self) -> Result<&Descriptor, ManifestError> {
         self.descriptor.as_ref().map_err(|error| error.clone().into())
     }

@@ -119,13 +119,13 @@ impl Progress {
         self.0.size.load(Ordering::Relaxed)
     }
 
-    /// Returns the bytes of all blobs that are on this machine.
+    /// Returns how many bytes of all blobs are on this machine.
     #[must_use]
     pub fn downloaded(&self) -> u64 {
         self.0.downloaded.load(Ordering::Relaxed)
     }
 
-    /// Returns the bytes of all blobs that were read to be applied. A blob that is read again
+    /// Returns how many bytes of all blobs were read to be applied. A blob that is read again
     /// counts from 0 again.
     #[must_use]
     pub fn applied(&self) -> u64 {

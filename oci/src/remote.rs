@@ -183,7 +183,8 @@ impl RemoteImage {
         }
     }
 
-    /// Waits for the end of a download, and returns its error.
+    /// Waits for the end of a download, and returns its error. A cancelled download counts as no
+    /// error.
     pub(super) fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         let download = self.downloads().remove(&layer.digest);
         download.map_or(Ok(()), |download| download.wait_finished())

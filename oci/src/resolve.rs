@@ -75,7 +75,8 @@ pub(super) fn list_images(source: &Source) -> Result<Vec<ListedImage>, ImageErro
                     let size = json.len() as u64;
                     let config = manifest.read_config(&source.config(&manifest.config)?);
                     let config = config.map_err(unusable)?;
-                    // Without parts from this machine's platform, as the config names all of them.
+                    // The host's platform only fills parts that the config lacks, and a config that
+                    // lacks one is filtered out below.
                     let named = config.platform(&Platform::host()).ok();
                     let platform = platform.or(named.filter(|_| config.names_platform()));
                     return Ok(vec![ListedImage { platform, digest, size }]);

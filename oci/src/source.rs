@@ -52,7 +52,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// - [`ImageError::Layout`] when it is not an image layout;
+    /// - [`ImageError::Layout`] when the directory is not an image layout;
     /// - [`ImageError::Archive`] and [`ImageError::DockerArchive`] when the archive cannot be read,
     ///   or does not hold the image;
     /// - [`ImageError::File`] when a file cannot be read, or is too large to spool;
@@ -217,8 +217,8 @@ impl Source {
         Ok(())
     }
 
-    /// Removes the copy of a blob from the state directory, so that it is downloaded again. Returns
-    /// whether the source can have such a copy.
+    /// Removes the copy of a blob from the state directory, so that it is fetched or unpacked
+    /// again. Returns whether the source can have such a copy.
     ///
     /// Does not touch files that the reference names by their path.
     ///
@@ -238,8 +238,8 @@ impl Source {
         Ok(store.is_some())
     }
 
-    /// Returns whether the whole blob of a layer is on this machine, so that its reader never waits
-    /// for the network.
+    /// Returns whether no download of the layer's blob is in progress. After [`Source::prefetch`]
+    /// or [`Source::pull`], its reader then never waits for the network.
     #[must_use]
     pub fn is_downloaded(&self, layer: &Layer) -> bool {
         match &self.origin {

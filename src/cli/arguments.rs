@@ -132,7 +132,7 @@ Install the script with one of:
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Build {
-    /// Image to build from: a reference to a registry, or files on this machine
+    /// Image to build from: in a registry, or in files on this machine
     ///
     /// [docker://]<registry>/<repository>@<digest> for an image in a registry,
     /// oci:<directory>@<digest> for an OCI image layout, oci-archive:<file>, docker-archive:<file>,
@@ -347,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_default_to_the_options_of_the_library() {
+    fn flags_have_the_defaults_of_the_library() {
         let arguments = ["microagent", "rootfs", "build", "--image", "oci:x", "--out", "y"];
         let arguments = Arguments::try_parse_from(arguments).unwrap();
         let Command::Rootfs {

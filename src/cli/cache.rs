@@ -34,7 +34,7 @@ enum CacheCommand {
 
     /// Remove cached blobs
     Prune {
-        /// Size in MiB to keep, of the most recently used blobs
+        /// Keep the most recently used blobs, up to this many MiB
         #[arg(long, value_name = "MIB", default_value_t = 0)]
         keep_mib: u64,
     },

@@ -176,14 +176,19 @@ impl CommandError {
             Self::CacheProblems { problems } => {
                 let (first, count) = (problems.first(), problems.len());
                 let entries = if count == 1 { "entry" } else { "entries" };
-                let text = format!("could not read or remove {count} {entries} of the cache; all others are done");
+                let text = format!(
+                    "could not read or remove {count} {entries} of the cache; all other entries were processed"
+                );
                 (text, first.map(|error| error as &dyn Error))
             }
             Self::DamagedBlobs { count } => {
                 let blobs = if *count == 1 { "blob" } else { "blobs" };
                 (format!("found and removed {count} corrupt {blobs} in the cache"), None)
             }
-            Self::ProblemsFound { path, count } => (format!("problems in {}: {count}", path.display()), None),
+            Self::ProblemsFound { path, count } => {
+                let problems = if *count == 1 { "problem" } else { "problems" };
+                (format!("found {count} {problems} in {}", path.display()), None)
+            }
             Self::Interrupted { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
                 "the command succeeded, but its result could not be printed".to_owned(),

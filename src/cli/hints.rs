@@ -173,7 +173,7 @@ mod tests {
         for (error, expected) in [
             (
                 RegistryError::SpeaksPlainHttp { registry: registry() },
-                "can read and change what is sent; then log in again: microagent registry login --plain-http r.example -u <user>",
+                "can then read and change what is sent; then log in again: microagent registry login --plain-http r.example -u <user>",
             ),
             (
                 RegistryError::UnexpectedStatus {

@@ -90,7 +90,7 @@ the registry accepts them. A registry with public images may not ask for a passw
 without a check, and the output says so.
 
 The file is the one that REGISTRY_AUTH_FILE names, or else .microagent/auth.json in the home directory, which only you \
-can read. Passwords are in base64, in the format of podman and skopeo (containers-auth.json(5)).
+can read. Passwords are stored unencrypted, in base64, in the format of podman and skopeo (containers-auth.json(5)).
 
 Examples:
   microagent registry login ghcr.io -u me

@@ -9,7 +9,7 @@ use ext4::read::{GroupMetadata, SuperblockInfo};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GroupTable {
     /// The group that the table describes. For superblocks and group descriptors, which describe
-    /// all groups, the group that it lies in.
+    /// all groups, the group that contains the table.
     pub(super) group: u32,
     pub(super) kind: GroupTableKind,
     pub(super) blocks: BlockRange,

@@ -74,7 +74,7 @@ impl Comparison<'_> {
                 (None, Some(_)) => Ordering::Greater,
                 (None, None) => return Ok(()),
             };
-            let name = |entry: &DirEntry| Name {
+            let name_of = |entry: &DirEntry| Name {
                 directory: Rc::clone(path),
                 name: entry.name.clone(),
             };
@@ -82,12 +82,12 @@ impl Comparison<'_> {
             let b = right.next_if(|_| order.is_ge());
             match (a, b) {
                 (Some(a), Some(b)) => {
-                    let (name, a, b) = (name(&a), self.a.inode(a.ino)?, self.b.inode(b.ino)?);
+                    let (name, a, b) = (name_of(&a), self.a.inode(a.ino)?, self.b.inode(b.ino)?);
                     self.compare_inodes(name, a, b, subdirectories)?;
                 }
-                (Some(a), None) => self.report_only_in(&name(&a), &a, SideId::A)?,
-                (None, Some(b)) => self.report_only_in(&name(&b), &b, SideId::B)?,
-                (None, None) => unreachable!("the next of both is one of them"),
+                (Some(a), None) => self.report_only_in(&name_of(&a), &a, SideId::A)?,
+                (None, Some(b)) => self.report_only_in(&name_of(&b), &b, SideId::B)?,
+                (None, None) => unreachable!("the lesser name comes from one of them"),
             }
         }
     }
@@ -123,6 +123,7 @@ impl Comparison<'_> {
         subdirectories: &mut Vec<DirectoryPair>,
     ) -> Result<(), DiffError> {
         if a.file_type != b.file_type {
+            // Visits all inodes below, so that their blocks have owners.
             for (side, inode) in [(&mut self.a, &a), (&mut self.b, &b)] {
                 count_below(side, inode)?;
             }
@@ -137,6 +138,7 @@ impl Comparison<'_> {
             // Both were compared at their first name, which is the same.
             return Ok(());
         }
+        // One is a first name and the other a link, or they are links to different first names.
         if is_first(&firsts.0) != is_first(&firsts.1) || (!is_first(&firsts.0) && firsts.0 != firsts.1) {
             let target = |first: &Option<Name>| match first {
                 Some(first) if *first != name => Some(printable(&first.path())),
@@ -147,7 +149,8 @@ impl Comparison<'_> {
         }
         self.compare_metadata(&name, &a, &b)?;
         if a.file_type == FileType::RegularFile {
-            // A name can be a hard link in one image and a separate file in the other.
+            // A name can be a hard link in one image and a separate file in the other. Its content
+            // is then compared again, up to a limit.
             for (side, inode, blocks) in [(&mut self.a, &a, &a_blocks), (&mut self.b, &b, &b_blocks)] {
                 if blocks.is_none() {
                     side.charge_recompare(inode)?;

@@ -196,7 +196,7 @@ impl Failure for GuestError {
         let omit = |text: &'static str| Hint::from(text).with(Setting::NoInit);
         Some(match self {
             Self::Platform { .. } => omit("omit the init").and(", and boot with one of your own"),
-            Self::NoCommand => Hint::from("name a command to run")
+            Self::NoCommand => Hint::from("give a command to run")
                 .with(Setting::Command)
                 .and(omit(", or omit the init"))
                 .and(" and boot with the image's own"),

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_leads_from_the_root_to_a_file() {
+    fn an_init_path_splits_into_directory_and_name() {
         let path: InitPath = InitPath::DEFAULT.parse().unwrap();
         assert_eq!(path, InitPath::default());
         assert_eq!(path.split(), (&b"/sbin"[..], &b"microagent-init"[..]));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_a_kernel_command_line_cannot_hold_are_refused() {
+    fn init_paths_must_be_absolute_plain_and_short() {
         for path in [
             "",
             "/",

@@ -20,7 +20,7 @@ const PROGRAM_HEADER_LEN: usize = 56;
 /// `p_type` and `p_flags` of the configuration's segment: `PT_LOAD`, `PF_R`.
 const READ_ONLY_SEGMENT: [u8; 8] = [1, 0, 0, 0, 4, 0, 0, 0];
 
-/// Content of the configuration.
+/// The values that [`configured_program`] encodes.
 pub(super) struct Configuration<'a> {
     pub(super) command: &'a GuestCommand,
     pub(super) user: &'a ResolvedUser,

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_have_names_and_numbers() {
+    fn a_signal_is_parsed_from_its_name_or_number() {
         for (signal, expected) in [
             ("SIGTERM", Some(15)),
             ("term", Some(15)),

@@ -18,7 +18,7 @@ use crate::provenance::Provenance;
 /// Size, free space, label, features and provenance of a disk image.
 ///
 /// Serializes to the JSON of `microagent rootfs inspect`: the fields by their names, with
-/// `"format":"ext4"` after the path, and `null` for `None`. The UUID is text in groups of digits.
+/// `"format":"ext4"` after the path, and `null` for `None`. The UUID has hyphens.
 /// Bytes of the path and the label that are not UTF-8 become U+FFFD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

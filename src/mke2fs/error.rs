@@ -16,9 +16,7 @@ use oci::host::io_error_kind;
 #[non_exhaustive]
 pub enum Mke2fsError {
     /// The system is not Unix, so a directory cannot hold the files of an image.
-    #[error(
-        "mke2fs cannot be used on this system: it needs symlinks, modes and owners of Unix in its source directory"
-    )]
+    #[error("mke2fs cannot be used on this system: it needs Unix symlinks, modes and owners in its source directory")]
     Platform,
     /// A program does not exist, or cannot be run.
     #[error("could not run {}", .program.display())]
@@ -163,7 +161,7 @@ impl Failure for Mke2fsError {
         };
         let first = first.map_or_else(Hint::default, |first| first.and(", or "));
         let without = first.and("omit ").about(Setting::Mke2fs, "{}", "mke2fs");
-        Some(without.and(": images are built without e2fsprogs then"))
+        Some(without.and(": images are then built without e2fsprogs"))
     }
 }
 

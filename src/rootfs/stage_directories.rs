@@ -11,7 +11,7 @@ use layer::cancel::Cancel;
 pub(super) struct StageDirectories {
     /// The one beside the output ([`BuildOptions::keep_stage`]).
     beside: Option<Stage>,
-    /// The one at a path of its own ([`BuildOptions::stage_snapshot`]).
+    /// The one at the path in [`BuildOptions::stage_snapshot`].
     snapshot: Option<Stage>,
 }
 

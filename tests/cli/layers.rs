@@ -105,13 +105,13 @@ fn entries_that_cannot_be_read_are_named_with_a_reason_and_a_remedy() {
         (
             header(b'D'),
             "unsupported",
-            "entry 1 \"f\", at byte 0 of the tar: entries of type 'D' (directory of a GNU incremental backup)",
+            "entry 1 \"f\", at byte 0 of the tar: unsupported tar entry type 'D' (directory of a GNU incremental backup)",
             "--listed-incremental",
         ),
         (
             header(b'M'),
             "unsupported",
-            "entry 1 \"f\", at byte 0 of the tar: entries of type 'M' (continuation",
+            "entry 1 \"f\", at byte 0 of the tar: unsupported tar entry type 'M' (continuation",
             "--multi-volume",
         ),
         (

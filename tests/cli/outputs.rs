@@ -153,7 +153,7 @@ fn permissions_of_the_output_follow_the_umask() {
 
 #[cfg(unix)]
 #[test]
-fn a_limit_on_file_sizes_leaves_nothing() {
+fn a_build_beyond_the_file_size_limit_leaves_no_file() {
     let (context, image) = Context::with_image();
     let mut build = context.build(&image);
     build.args(["--mode", "ax"]);

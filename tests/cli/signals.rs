@@ -150,7 +150,7 @@ fn saved(layer: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_signal_while_an_archive_is_read() {
+fn a_signal_ends_the_reading_of_an_archive() {
     let context = Context::new();
     let zeros = gzip(&vec![0; MEMBER]).repeat(COUNT);
     let (compressed, docker) = (
@@ -299,7 +299,7 @@ fn has_hidden_file(directory: &Path) -> bool {
 }
 
 #[test]
-fn a_signal_during_inspect_cp() {
+fn a_signal_during_inspect_cp_keeps_the_existing_file() {
     let context = Context::new();
     let layer = context.layout.gzip_layer(&tar(&[("large", &vec![0xA5; COPY_LEN])]));
     let image = context.layout.pinned(&context.layout.image(&[layer]));

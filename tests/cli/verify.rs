@@ -52,7 +52,7 @@ fn each_problem_is_a_line_and_the_command_fails() {
         "{lines:?}"
     );
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(stderr(&output).contains("rootfs.ext4: 2"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("found 2 problems in"), "{}", stderr(&output));
 
     let output = verify(&context, &["--mode", "ax"]);
     assert_eq!(json(stderr(&output))["error"]["kind"], "permanent");

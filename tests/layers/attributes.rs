@@ -159,7 +159,7 @@ fn metadata_of_hard_links_and_whiteouts_is_ignored() {
 
 /// A whiteout can hide a name of the maximum length.
 #[test]
-fn a_whiteout_may_have_four_bytes_more_than_a_name() {
+fn a_whiteout_can_hide_a_name_of_255_bytes_but_not_of_256() {
     let name = "n".repeat(255);
     let lower = archive(&[Entry::file(&name, "x")]);
     check_tars(&[lower.clone(), archive(&[Entry::file(format!(".wh.{name}"), "")])], "");

@@ -180,7 +180,7 @@ fn messages_show_names_without_control_characters() {
     let error = apply(&[archive(&[Entry::hard_link("\u{1b}[31m\u{202e}", "\n\"")])]).unwrap_err();
     assert_eq!(
         message(&error),
-        "entry 1 \"\\u{1b}[31m\\u{202e}\", at byte 0 of the tar: hard link to \"\\n\\\"\", which does not exist so far"
+        "entry 1 \"\\u{1b}[31m\\u{202e}\", at byte 0 of the tar: hard link to \"\\n\\\"\", which does not exist at this point"
     );
 }
 

@@ -133,7 +133,7 @@ fn gnu_long_names_and_long_links() {
 }
 
 #[test]
-fn numbers_of_other_widths_and_paddings() {
+fn numbers_of_other_widths_and_paddings_are_read() {
     let mut header = Header::new(b'0', b"f", 0);
     header.text(100..108, b"   755 \0");
     header.text(108..116, b"\0\0\0\0\0\x31\0\0");

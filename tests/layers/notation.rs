@@ -1,4 +1,4 @@
-//! Parser and printer of the notation for layers and trees.
+//! Parser and printer of the notation for layers and trees, which `tests/layers.rs` defines.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -71,7 +71,8 @@ fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Formats bytes as text, with `\xNN` for blanks, control characters and invalid UTF-8.
+/// Formats bytes as text, with `\xNN` for blanks, ASCII control characters below 0x20 and
+/// invalid UTF-8.
 fn text(bytes: &[u8]) -> String {
     bytes
         .utf8_chunks()
@@ -133,7 +134,8 @@ pub(crate) fn show(mut rootfs: RootfsBuilder<Vec<u8>>) -> Vec<String> {
     words
 }
 
-/// Returns the sign of the type of an inode, and its metadata in parentheses, except for defaults.
+/// Returns the sign of the type of an inode, with target or device numbers, and its metadata in
+/// parentheses, except for defaults. The default time is 1 s.
 fn describe(inode: &Inode) -> (String, String) {
     let (sign, mode) = match inode.kind() {
         Kind::Directory(_) => ("/".to_owned(), 0o755),
@@ -172,7 +174,8 @@ fn describe(inode: &Inode) -> (String, String) {
     }
 }
 
-/// Formats a time as seconds, rounded down, and as nanoseconds after them unless these are zero.
+/// Formats a time as seconds, rounded down, then `.` and nine digits of nanoseconds unless these
+/// are zero.
 fn time(time: Timestamp) -> String {
     match time.nanoseconds() {
         0 => time.seconds().to_string(),

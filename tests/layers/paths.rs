@@ -22,7 +22,7 @@ cases! {
     names_of_apple_double_files_are_ordinary: ["._f=meta f=x d/._f=meta"] => "._f=meta f=x d/(@0) d/._f=meta";
     symlinks_are_kept_as_they_are: ["a->/../x//y/./z/ b->. c->.. d->/ e->../../../../../../etc/shadow"]
         => "a->/../x//y/./z/ b->. c->.. d->/ e->../../../../../../etc/shadow";
-    a_symlink_to_nothing_is_an_error: ["a->"] => "error: entry 1 symlink";
+    a_symlink_with_an_empty_target_is_an_error: ["a->"] => "error: entry 1 symlink";
     names_differ_by_case: ["A=1 a=2"] => "A=1 a=2";
 }
 
@@ -42,7 +42,7 @@ fn names_may_have_255_bytes_and_paths_4095() {
     );
     let error = apply(&[archive(&[Entry::file(format!("{path}/n"), "x")])]).unwrap_err();
     assert!(
-        message(&error).ends_with("a path of 4097 bytes, symlinks on the way included: it can have 4095 at most"),
+        message(&error).ends_with("the path has 4097 bytes after symlinks are resolved: at most 4095 are allowed"),
         "{}",
         message(&error)
     );

@@ -106,8 +106,8 @@ fn pax_1_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     .bytes()
 }
 
-/// As in Go, `readGNUSparsePAXHeaders`. GNU tar, libarchive and Python use it as the name
-/// nevertheless.
+/// Without a map, `GNU.sparse.name` is ignored, as in Go (`readGNUSparsePAXHeaders`). GNU tar,
+/// libarchive and Python use it as the name all the same.
 #[test]
 fn the_name_of_a_sparse_file_is_ignored_without_a_map() {
     for (entry, expected) in [

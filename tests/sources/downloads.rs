@@ -122,7 +122,7 @@ fn partial_blob_is_resumed_by_the_next_process() {
     }
 }
 
-/// Returns a reply with another range than the requested one.
+/// Returns a reply with a range other than the one requested.
 fn wrong_part(start: usize) -> Reply {
     Reply::Part {
         start: start + 1,

@@ -292,7 +292,7 @@ fn long_retry_after_is_returned_to_the_caller() {
     let body = json!({"errors": [{"code": "TOOMANYREQUESTS", "message": "pull rate limit\u{7}"}]});
     let (error, server) = failure(move |_, _| Some(Reply::json(429, &body).with("Retry-After", "120")));
     assert!(
-        chain(&error).ends_with("refuses more requests for now: pull rate limit\\u{7}"),
+        chain(&error).ends_with("(status 429): pull rate limit\\u{7}"),
         "{}",
         chain(&error)
     );

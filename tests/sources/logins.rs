@@ -323,7 +323,7 @@ fn the_hint_after_a_failed_login_names_login() {
         (
             plain,
             &["--plain-http=false"],
-            "accept with --plain-http",
+            "plain HTTP works with --plain-http",
             format!("{login} --plain-http"),
         ),
     ] {
@@ -494,7 +494,7 @@ fn credential_helper_is_not_executed_but_reported() {
 }
 
 #[test]
-fn a_registry_with_tls_is_trusted_by_its_authority() {
+fn a_registry_is_trusted_if_its_authority_is() {
     let Some(registry) = Registry::start_with_tls() else {
         return;
     };

@@ -87,7 +87,7 @@ fn error_of_a_blob_host_is_not_attributed_to_the_registry() {
 
 /// Some registries redirect every request.
 #[test]
-fn not_found_at_a_host_that_serves_everything_is_not_found() {
+fn a_404_after_a_redirect_of_every_request_means_no_such_image() {
     let other = Server::start(|_, _| Reply::status(404));
     let to = format!("http://{}", other.address);
     let server = Server::start(move |request, _| redirect(format!("{to}{}", request.path)));
@@ -336,6 +336,6 @@ fn tls_to_a_plain_http_port_has_a_hint() {
     state.registry.accept_any_certificate = true;
     let error = pull(&state, &reference).unwrap_err();
     let hint = error.hint().unwrap().to_string();
-    assert!(hint.contains("anyone on the network path can read"), "{hint}");
+    assert!(hint.contains("anyone on the network path can then read"), "{hint}");
     assert!(matches!(registry_error(error), RegistryError::SpeaksPlainHttp { .. }));
 }

@@ -304,7 +304,7 @@ fn cache_limit_holds_after_each_build() {
 }
 
 #[test]
-fn cache_ls_verify_and_prune() {
+fn cache_ls_lists_verify_removes_damage_and_prune_empties_the_store() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two"]);
     let server = Server::of(&layout, &image, |_, _| None);

@@ -225,7 +225,7 @@ impl<R: ReadAt> Checker<R> {
         let is_named = superblock.named_inodes().contains(&ino);
         let has_resize = superblock.has(Features::RESIZE_INODE);
         let has_block = match ino {
-            // e2fsck only reads the first block number.
+            // Of the block numbers, e2fsck only reads the first.
             USER_QUOTA | GROUP_QUOTA | JOURNAL if !is_named => inode.links() != 0 || inode.block_map()[0] != 0,
             RESIZE if !has_resize => inode.block_map().iter().any(|&block| block != 0),
             _ => false,

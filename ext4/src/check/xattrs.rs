@@ -1,5 +1,4 @@
-//! Checks extended attributes: in the inode, in a block that inodes share, and in inodes of their
-//! own.
+//! Checks extended attributes: those in an inode or in a shared block, and values in value inodes.
 
 use std::iter;
 
@@ -19,12 +18,12 @@ use crate::units::BlockNr;
 
 /// Use of a block of attributes by inodes.
 pub(super) struct XattrBlockUse {
-    /// One of the inodes with the block.
+    /// One of the inodes that use the block.
     ino: u32,
-    /// Number of inodes with the block, according to its header.
+    /// Number of inodes that use the block, according to its header.
     refcount: u32,
-    /// Number of inodes with the block, as found.
-    found: u32,
+    /// Number of inodes found to use the block.
+    users: u32,
     /// Number of blocks of value inodes that its attributes use.
     value_blocks: u64,
 }
@@ -67,7 +66,7 @@ impl<R: ReadAt> Checker<R> {
         self.require(has_feature, checked.structure(), Problem::FeatureMissing { needs });
         let block = block.get();
         if let Some(block_use) = self.xattr_blocks.get_mut(&block) {
-            block_use.found += 1;
+            block_use.users += 1;
             return Ok(blocks + 1 + block_use.value_blocks);
         }
         let ino = checked.ino.get();
@@ -78,11 +77,11 @@ impl<R: ReadAt> Checker<R> {
         let Some(bytes) = self.read_nonzero_block(structure, block)? else {
             return Ok(blocks);
         };
-        let (header, _) = XattrHeader::ref_from_prefix(&bytes).expect("a block has area for its header");
+        let (header, _) = XattrHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
         let mut block_use = XattrBlockUse {
             ino,
             refcount: header.refcount.get(),
-            found: 1,
+            users: 1,
             value_blocks: 0,
         };
         if header.magic.get() == MAGIC {
@@ -149,7 +148,7 @@ impl<R: ReadAt> Checker<R> {
         let is_right = !overlaps && values.first().is_none_or(|(start, _)| *start >= at + TERMINATOR);
         self.require(is_right, structure, Problem::XattrValuesOverlap);
         if area.is_block {
-            let (header, _) = XattrHeader::ref_from_prefix(area.bytes).expect("a block has area for its header");
+            let (header, _) = XattrHeader::ref_from_prefix(area.bytes).expect("a block has room for its header");
             let is_right = [0, xattr::block_hash(hashes)].contains(&header.hash.get());
             self.require(is_right, structure, Problem::XattrBlockHashWrong);
         }
@@ -204,7 +203,8 @@ impl<R: ReadAt> Checker<R> {
         if len > 0 {
             values.push((offset, offset + len.next_multiple_of(4)));
         }
-        // These values overlap. To hash them for each entry would take too long.
+        // Values that take more than the whole area overlap, which is reported. Hashing each of
+        // them would take too long.
         if values.iter().map(|(start, end)| end - start).sum::<usize>() > area.bytes.len() {
             return Ok(None);
         }
@@ -247,7 +247,7 @@ impl<R: ReadAt> Checker<R> {
                 ino: block_use.ino,
                 block,
             };
-            let (found, expected) = (block_use.refcount, block_use.found);
+            let (found, expected) = (block_use.refcount, block_use.users);
             let problem = Problem::XattrBlockReferencesWrong { found, expected };
             self.findings.require(found == expected, structure, problem);
         }

@@ -1,18 +1,19 @@
 //! The steps of [`Formatter::finish`], which write everything except the content of files.
 //!
-//! 1. `check_origins`: this formatter wrote all contents of the tree. Nothing has been changed
-//!    yet.
+//! 1. `check_origins`: checks that this formatter wrote all contents of the tree. Nothing has been
+//!    changed yet.
 //! 2. `add_lost_found`, `InodeNumbers::assign`: the tree and its inode numbers are final from here
 //!    on.
 //! 3. `write_directories_and_symlinks`: written after the content of files, in the order of their
 //!    inode numbers. They contain inode numbers but no block numbers, so they can still move. This
 //!    step decides which directories are inline.
 //! 4. `collect_xattrs`: distributes the attributes of each inode between the inode and a block
-//!    (inline content takes precedence in the inode), counts the attribute blocks, and writes
-//!    values with attribute inodes as content. The number of inodes and all content are final from
-//!    here on.
+//!    (inline content takes precedence in the inode), counts the attribute blocks, and writes the
+//!    values that get attribute inodes, as if they were file content. The number of inodes and all
+//!    content are final from here on.
 //! 5. `finalize_layout`: finds the size of the file system. Moves content if it does not fit
-//!    otherwise. Allocates the metadata blocks, then the resize inode's map, the journal, bitmaps
+//!    otherwise. Allocates the metadata blocks (for attributes and
+//!    extent nodes), then the resize inode's map, the journal, bitmaps
 //!    and inode tables. All block numbers are final from here on.
 //! 6. `discard_unused`: discards the blocks between contents, which may hold freed bytes.
 //! 7. `write_attribute_blocks`: uses the first metadata blocks.

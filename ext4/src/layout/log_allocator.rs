@@ -117,7 +117,7 @@ impl LogAllocator {
         self.allocate_part(count)
     }
 
-    /// Moves the next block behind a backup area that starts there.
+    /// Moves `next` past the backup areas that start there.
     fn skip_backup_areas(&mut self) {
         while self.next == self.next_backup {
             let group = self.geometry.group_of(self.next_backup);

@@ -36,7 +36,7 @@ pub(crate) struct MapNode {
     pub(crate) first: u64,
 }
 
-/// Fault of the root or of a node.
+/// Fault in the root or of a node.
 pub(crate) enum MapFault {
     /// The header of a tree's node is invalid. The walk skips the node.
     Header,

@@ -65,7 +65,7 @@ fn assert_agreed(image: &Path, faulty: bool, what: &str) {
 }
 
 #[test]
-fn the_mmp_block_is_in_use() {
+fn an_image_with_an_mmp_block_is_clean() {
     if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }

@@ -83,7 +83,8 @@ pub(crate) fn symlinks(build: &mut Build<File>, block_size: u64) {
     }
 }
 
-/// Hard links to every type of file but directories, up to the maximum number.
+/// Makes a regular file with the maximum number of hard links, and two hard links to each type of
+/// file except directories.
 pub(crate) fn hard_links(build: &mut Build<File>, _: u64) {
     build.add_directory("many");
     build.add_file("many/0", Content::dense(5, 100));

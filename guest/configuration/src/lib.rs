@@ -113,7 +113,8 @@ macro_rules! layout {
         };
 
         impl $structure {
-            /// Returns the bytes as in the segment, on a host of either byte order.
+            /// Returns the bytes that the segment holds: little-endian, whatever the host's byte
+            /// order.
             #[must_use]
             pub fn to_bytes(&self) -> [u8; $size] {
                 let Self { $($field),* } = self;

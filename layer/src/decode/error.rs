@@ -33,7 +33,7 @@ pub enum DecodeError {
     Stream {
         /// Compression of the stream.
         compression: Compression,
-        /// Fault of the stream.
+        /// Fault in the stream.
         fault: StreamFault,
         /// Compressed bytes that were read before the fault.
         read: u64,
@@ -55,7 +55,7 @@ pub enum DecodeError {
         id: u32,
     },
     /// The system has no memory for the window of a zstd frame.
-    #[error("no memory for the zstd stream's window of {window} bytes")]
+    #[error("out of memory: the zstd stream's window takes {window} bytes")]
     OutOfMemory {
         /// Size of the window in bytes.
         window: u64,

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn dictionaries_are_named() {
+    fn a_frame_with_a_dictionary_is_refused_with_its_id() {
         for (flag, field) in [(1, &[7][..]), (2, &[7, 1]), (3, &[7, 1, 0, 0])] {
             let blob = [&MAGIC, &[0b0010_0000 | flag][..], field, &[1]].concat();
             let number = if flag == 1 { 7 } else { 263 };

@@ -79,7 +79,7 @@ impl Failure for ArchiveError {
                 "name an archive that docker save of version 1.10 or later wrote; for an OCI layout, use oci-archive:<file>"
             }
             Self::Missing { .. } | Self::Damaged { .. } => MAKE_ARCHIVE_AGAIN,
-            Self::Empty { .. } => "name a tar, or check why its writer wrote nothing",
+            Self::Empty { .. } => "use a tar, or check why its writer wrote nothing",
             Self::TooManyMembers { .. } => return None,
         };
         Some(text.into())

@@ -104,12 +104,12 @@ impl Failure for StoreError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
+        let own = Hint::from("use a directory of your own").with(Setting::StateDirectory);
         Some(match self {
             Self::Damaged { .. } => Hint::again(),
             Self::Refused { path, source } => Untrusted::from_error(source)?.hint(path, own),
             Self::Held { path, .. } => end_lock_holder_hint(path, own),
-            Self::Read { .. } | Self::Write { .. } | Self::Lock { .. } => Hint::from("name a directory")
+            Self::Read { .. } | Self::Write { .. } | Self::Lock { .. } => Hint::from("choose a directory")
                 .with(Setting::StateDirectory)
                 .and(" that you can write to, with space for the layers"),
         })

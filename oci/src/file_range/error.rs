@@ -69,10 +69,10 @@ impl Failure for FileError {
             },
             Self::Spool { path, source } => match Untrusted::from_error(source) {
                 Some(refusal) => {
-                    let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
+                    let own = Hint::from("use a directory of your own").with(Setting::StateDirectory);
                     refusal.hint(path, own)
                 }
-                None => Hint::from("name a directory")
+                None => Hint::from("choose a directory")
                     .with(Setting::StateDirectory)
                     .and(" that you can write to, with space for the decompressed archive"),
             },

@@ -59,9 +59,9 @@ impl Untrusted {
     #[must_use]
     pub fn output_hint(&self) -> Option<Hint> {
         match self {
-            Self::Link { .. } => Some("name the path that the symlink leads to, or a directory of your own".into()),
+            Self::Link { .. } => Some("use the path that the symlink leads to, or a directory of your own".into()),
             Self::Owner { .. } | Self::Writable { .. } | Self::Symlink | Self::Replaced => {
-                Some("name a path in a directory that only you can write to".into())
+                Some("use a path in a directory that only you can write to".into())
             }
             Self::NotAFile(_) => None,
         }
@@ -80,7 +80,7 @@ impl Untrusted {
             )),
             Self::Writable { mode, .. } if mode & STICKY != 0 => instead.and(", which other users do not share"),
             Self::Writable { .. } => {
-                Hint::from(format!("take the permission from other users: chmod go-w {path}; or ")).and(instead)
+                Hint::from(format!("remove the write permission of other users: chmod go-w {path}; or ")).and(instead)
             }
             Self::NotAFile(_) | Self::Symlink => Hint::from(format!("remove {path}, or ")).and(instead),
             Self::Link { link, .. } => instead.and(format!(", by a path without {}", link.display())),

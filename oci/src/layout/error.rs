@@ -66,7 +66,7 @@ impl Failure for LayoutError {
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::NoLayout { .. } => {
-                "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as \
+                "use the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as \
                  oci-archive:<file>"
             }
             Self::MissingBlob { .. } => {

@@ -134,7 +134,9 @@ impl Failure for ManifestError {
                 let media_type = media_type.clone();
                 DecodeError::Encrypted { media_type }.hint()
             }
-            Self::NotAnImage { .. } | Self::UnknownLayer { .. } => Some("name a container image".into()),
+            Self::NotAnImage { .. } | Self::UnknownLayer { .. } => {
+                Some("use the reference of a container image".into())
+            }
             Self::IndexInIndex => Some("resolve a platform instead, which follows nested indexes".into()),
             _ => None,
         }

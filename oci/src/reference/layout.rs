@@ -114,7 +114,7 @@ mod tests {
     const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn path_ends_where_a_layout_is() {
+    fn the_path_is_the_shortest_prefix_that_is_a_layout() {
         let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
         let parse = |text: &str| {
             let is_layout = |path: &Path| layouts.iter().any(|layout| Path::new(layout) == path);

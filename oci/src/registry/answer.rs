@@ -51,7 +51,7 @@ impl BlobAnswer {
         self.coding.is_some()
     }
 
-    /// Returns the size of the blob according to the length of the body, if that is wrong. A
+    /// Returns where the body would end the blob, if that is not its size. A
     /// partial response may be shorter than requested, since the rest is requested next.
     pub(super) fn wrong_size(&self) -> Option<u64> {
         let len = self.response.content_length().filter(|_| !self.is_coded())?;

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codings_of_headers() {
+    fn content_codings_are_listed_except_identity_and_aws_chunked() {
         let coding = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {

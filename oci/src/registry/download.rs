@@ -91,7 +91,7 @@ impl Download {
         matches!(*self.lock(), Phase::Done { .. })
     }
 
-    /// Ends the waits of all readers with an error.
+    /// Ends all waits; those for bytes fail.
     pub(crate) fn cancel(&self) {
         let _phase = self.lock();
         self.cancelled.store(true, Ordering::Relaxed);

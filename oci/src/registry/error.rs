@@ -25,7 +25,7 @@ pub enum RegistryError {
     #[error("could not start the threads for the network")]
     Runtime(#[source] io::Error),
     /// TLS could not be set up, mostly because the system has no root certificates.
-    #[error("could not set up TLS: are the system's CA certificates installed?")]
+    #[error("could not set up TLS")]
     Setup(#[source] Box<dyn Error + Send + Sync>),
     /// No connection was made, for example because the host has no address.
     #[error("could not connect to {registry}")]
@@ -70,7 +70,7 @@ pub enum RegistryError {
         reason: ProxyRefusal,
     },
     /// A proxy does not speak TLS, or its certificate is not trusted.
-    #[error("could not make a secure connection to the proxy {proxy}")]
+    #[error("the TLS handshake with the proxy {proxy} failed")]
     ProxyTls {
         /// Host and port of the proxy.
         proxy: String,
@@ -81,7 +81,7 @@ pub enum RegistryError {
         source: Box<TlsError>,
     },
     /// The TLS handshake failed: the certificate is not trusted, or no version or cipher is shared.
-    #[error("could not make a secure connection to {registry}")]
+    #[error("the TLS handshake with {registry} failed")]
     Tls {
         /// Host, and the port if the reference or the URL has one.
         registry: String,
@@ -90,13 +90,13 @@ pub enum RegistryError {
         source: TlsError,
     },
     /// The response, or a part of it, did not arrive in time.
-    #[error("{registry} did not answer in time")]
+    #[error("timed out waiting for {registry}")]
     TimedOut {
         /// Host, and the port if the reference or the URL has one.
         registry: String,
     },
     /// The connection broke, or the response is not valid HTTP.
-    #[error("the connection to {registry} broke")]
+    #[error("lost the connection to {registry}")]
     Broken {
         /// Host, and the port if the reference or the URL has one.
         registry: String,
@@ -246,7 +246,7 @@ pub enum RegistryError {
         problem: String,
     },
     /// The registry limits the rate of requests: status 429.
-    #[error("{registry} refuses more requests for now{}", after_colon(problem))]
+    #[error("too many requests to {registry} (status 429){}", after_colon(problem))]
     TooManyRequests {
         /// Host, and the port if the reference or the URL has one.
         registry: String,
@@ -396,7 +396,9 @@ impl Failure for RegistryError {
                 };
                 return Some(Hint::from(advice).about(Setting::Login { registry }, command, ""));
             }
-            Self::NoChallenge { .. } => "check the host; supported are user and password (Basic) and tokens (Bearer)",
+            Self::NoChallenge { .. } => {
+                "check the host; the supported schemes are Basic (user and password) and Bearer (tokens)"
+            }
             Self::LoginUndecided { .. } => {
                 "check the host and the registry's message; the user and the password may be right"
             }
@@ -417,8 +419,8 @@ impl Failure for RegistryError {
             Self::NotFound { .. } => "check the repository, and the tag or digest",
             Self::Tls { source, .. } => return source.hint(),
             Self::SpeaksPlainHttp { .. } => {
-                let accept = "check the host and the port; if the registry has no TLS on purpose, accept";
-                let risk = " that anyone on the network path can read and change what is sent";
+                let accept = "check the host and the port; if the registry has no TLS, plain HTTP works";
+                let risk = ", and anyone on the network path can then read and change what is sent";
                 return Some(Hint::from(accept).with(Setting::PlainHttp).and(risk));
             }
             // The user cannot set options or credentials for other servers.
@@ -454,21 +456,27 @@ impl Failure for RegistryError {
             Self::ProxyTls { variable, .. } => {
                 let advice = format!(
                     "begin {variable} with http:// if the proxy does not speak TLS; if its certificate is of an \
-                     authority of your own, name that"
+                     authority of your own, pass the authority's certificate"
                 );
                 return Some(Hint::from(advice).with(Setting::Authority));
             }
             Self::SpeaksTls { .. } => {
                 return Some(
                     Hint::default()
-                        .about(Setting::PlainHttp, "say {}=false", "speak TLS")
+                        .about(Setting::PlainHttp, "pass {}=false", "speak TLS")
                         .about(Setting::Authority, ", with {} for an authority of your own", ""),
                 );
             }
             Self::CaFile { .. } | Self::CaFormat { .. } | Self::CaTooLarge { .. } => {
-                "name a file with certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----"
+                "use a file with certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----"
             }
-            error if error.is_transient() => "try again later; check the network if it goes on",
+            Self::Setup(_) => {
+                let install =
+                    "install the system's CA certificates (on Debian, the package ca-certificates), or pass a file";
+                return Some(Hint::from(install).with(Setting::Authority));
+            }
+            Self::TooManyRequests { .. } => "try again later; many registries allow more requests after a login",
+            error if error.is_transient() => "try again later; if it persists, check the network",
             _ => return None,
         };
         Some(text.into())
@@ -499,7 +507,7 @@ fn unauthorized(
     }
     let helper = helper.map(|helper| format!("; {helper}")).unwrap_or_default();
     format!(
-        "{registry} denies access to {repository}, or it does not exist, and no credentials were found{problem}{helper}"
+        "{registry} denies access to {repository} (unauthorized): it does not exist, or is private and no credentials were found{problem}{helper}"
     )
 }
 

@@ -57,7 +57,7 @@ pub fn check_login(
     })?;
     match result {
         Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
-            // Only a server that got the credentials can have refused them.
+            // The credentials are refused only if they were sent to the server that refused.
             Err(if http.is_refused() {
                 RegistryError::LoginRefused { registry, problem }.into()
             } else {

@@ -67,7 +67,7 @@ const SOCKS_CREDENTIALS: [&str; 3] = [
 #[derive(Debug, Clone, Default)]
 pub(super) struct Proxies(Arc<ProxySettings>);
 
-/// Parsed variables.
+/// The proxy variables of the environment, parsed.
 #[derive(Debug, Default)]
 struct ProxySettings {
     http: Option<Result<Proxy, InvalidVariable>>,

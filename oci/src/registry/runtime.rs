@@ -36,7 +36,8 @@ struct Workers {
     idle: Mutex<Vec<Handle>>,
     /// Permits equal to the length of `idle`.
     idle_count: Semaphore,
-    /// Set once the thread of requests serves as the only worker.
+    /// Set once the request thread also serves as the only worker, because no worker thread could
+    /// be started.
     fallback: Mutex<bool>,
 }
 
@@ -65,7 +66,7 @@ impl Workers {
     fn start_threads(&self, task_count: usize, requests: &Handle) {
         let mut threads = lock(&self.threads);
         while threads.len() < self.max.min(task_count) {
-            // Tasks also run on fewer threads, or on none: then they share the thread of requests.
+            // Tasks also run on fewer threads, or on none: then they share the request thread.
             let Ok(thread) = RuntimeThread::new(format!("download-{}", threads.len() + 1)) else {
                 break;
             };
@@ -135,7 +136,7 @@ impl Runtime {
     }
 
     /// Queues tasks, which start in this order, each when a worker is idle. A task may block its
-    /// worker. If no worker can be started, tasks share the thread of requests.
+    /// worker. If no worker can be started, tasks share the request thread.
     pub(super) fn queue<F>(&self, tasks: Vec<F>)
     where
         F: Future<Output = ()> + Send + 'static,

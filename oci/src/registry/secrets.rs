@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn short_password_hides_every_text_with_it() {
+    fn any_text_that_contains_a_short_password_is_redacted() {
         assert!(is_hidden(&sent("a"), "unauthorized"));
         assert!(!is_hidden(&sent("7"), "unauthorized"));
         assert!(is_hidden(&sent("!?"), "what!?"));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_searched_part_of_a_text_is_shown() {
+    fn a_text_beyond_the_searched_length_is_cut_off() {
         let long = "-".repeat(MAX_TEXT_LEN) + PASSWORD;
         assert_eq!(sent(PASSWORD).redact(&long), &long[..MAX_TEXT_LEN]);
     }

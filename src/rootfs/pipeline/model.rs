@@ -153,7 +153,7 @@ fn tars_arrive_whole_and_in_order() {
 
 /// Explores schedules of two threads for the smallest image systematically, up to a limit.
 #[test]
-fn smallest_image_depth_first() {
+fn the_smallest_image_builds_in_systematically_explored_schedules() {
     check(DfsScheduler::new(Some(5000), false), || {
         let layer = FakeLayer {
             len: 1,

@@ -1,6 +1,6 @@
 //! Runs jobs on a pool of threads. Knows nothing about what the jobs do.
 //!
-//! [`Work`] has what remains to do, chooses the most urgent job, and bounds what waits. It is a
+//! [`Work`] has what remains to do, chooses the most urgent job, and limits what is queued. It is a
 //! trait so that the rules of this file fit on a page, and a model checker can explore them with
 //! other work. The *owner* is the thread that called [`Scheduler::run`]; the others are *workers*.
 //! A thread takes a job out of the work, runs it without the lock, and puts the result back:
@@ -15,8 +15,8 @@
 //!
 //! # Invariants
 //!
-//! 1. The work is read and changed only under the lock. No job runs under the lock, and no thread
-//!    that holds it parks, or waits for a job.
+//! 1. The work is read and changed only under the lock. No job runs under the lock. Parking
+//!    releases it.
 //! 2. A job owns what it works on, and the work is without it until the job is complete. So no two
 //!    threads work on the same thing.
 //! 3. `running` is the number of jobs that were taken and are not complete.
@@ -27,7 +27,7 @@
 //!    between. The owner has also looked for what it waits for.
 //! 6. The owner parks only while a job runs. [`Work`] is responsible for that, and
 //!    [`Scheduler::park_owner`] asserts it.
-//! 7. A job ends, whatever other threads do. It may wait for devices and for a job that another
+//! 7. A job ends. It may wait for devices and for a job that another
 //!    thread runs, but never for a job that no thread has taken.
 //! 8. `stopped` is set once and never cleared. After that, no thread starts a job or parks.
 //!
@@ -41,7 +41,8 @@
 //! worker that finds no job. To wake all workers at each change would cost more than a job.
 //!
 //! A worker that was notified and does not run yet counts as parked. A second notification may
-//! therefore reach no other worker, but the first worker looks after the second change as well.
+//! therefore reach no other worker, but the first worker only looks for a job after the second
+//! change, so it sees both.
 //!
 //! # Progress
 //!
@@ -53,11 +54,11 @@
 //! # Stop
 //!
 //! The scheduler stops when the owner's function returns, or when any thread panics: in a job, in
-//! [`Work`], or in the owner's function. [`Scheduler::stop`] wakes all threads. Workers return, and
-//! an owner that waits panics. When all threads have ended, [`Scheduler::run`] resumes the first
-//! panic, if one occurred. A panic may leave the work in any state, but no thread uses it again
-//! (8), so a poisoned lock is ignored. Errors and cancellations are results of jobs, and do not
-//! stop the scheduler.
+//! [`Work`], or in the owner's function. [`Scheduler::stop`] wakes all threads. Workers return,
+//! and an owner that waits panics. When all threads have ended, [`Scheduler::run`] resumes the
+//! first panic, if one occurred. A panic may leave the work in any state. Threads may still
+//! complete jobs or update it, but only the first panic is kept, so a poisoned lock is ignored.
+//! Errors and cancellations are results of jobs, and do not stop the scheduler.
 
 use std::any::Any;
 use std::mem;
@@ -161,12 +162,12 @@ impl<W: Work + Send> Scheduler<W> {
         match (panic, result) {
             (None, Some(result)) => result,
             (Some(panic), _) => resume_unwind(panic),
-            (None, None) => unreachable!("a function without a result has panicked"),
+            (None, None) => unreachable!("a function that returned no result has panicked"),
         }
     }
 
     /// Waits as the owner until `find` returns a value, and runs jobs meanwhile. `find` may take
-    /// the value out of the work, if that makes no job possible.
+    /// the value out of the work, if taking it does not make a new job possible.
     ///
     /// # Panics
     ///

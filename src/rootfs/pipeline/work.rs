@@ -110,7 +110,8 @@ impl<'a, O: Output> BuildWork<'a, O> {
         self.spare.push(chunk);
     }
 
-    /// Takes the most urgent job of a layer, with the layer that is applied first.
+    /// Takes the most urgent job of the open layers. Jobs of the layer that is being applied come
+    /// first, then those of the layers above it, in order.
     fn next_layer_job(&mut self, role: Role) -> Option<Job<'a, O>> {
         let Self {
             source,

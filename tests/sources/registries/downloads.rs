@@ -114,7 +114,7 @@ fn manifest_in_gzip() -> Variant {
 }
 
 #[test]
-fn unrequested_content_codings() {
+fn unrequested_content_codings_are_undone_ignored_or_refused() {
     let content = || CONTENT.as_bytes().to_vec();
     check(&[
         layer_variant("gzip, with a length", Pulled, |_, _| {

@@ -149,7 +149,7 @@ fn another_realm(name: &str, is_public: bool, first_works: bool) -> Variant {
 }
 
 #[test]
-fn expired_token_after_a_changed_challenge() {
+fn an_expired_token_is_renewed_at_the_first_realm_or_dropped() {
     check(&[
         another_realm("a token expires, another realm, the first one works", false, true),
         another_realm("a token expires, no realm works, a public image", true, false),

@@ -19,8 +19,9 @@ pub fn listing(image: &Path) -> Vec<String> {
     lines.unwrap()
 }
 
-/// Returns a listing without what e2fsprogs change in a tree that stays the same: sizes and times
-/// of directories, and `ctime`. Returns `None` if the image cannot be read.
+/// Returns a listing without what e2fsprogs may change although the tree stays the same: sizes,
+/// link counts and times of directories, and every `ctime`. Returns `None` if the image cannot be
+/// read.
 pub fn tree_of(image: &Path) -> Option<Vec<String>> {
     let lines = walk(image, |inode| {
         let more = match inode.file_type {

@@ -48,7 +48,7 @@ pub fn is_readable_by_ext4_view(model: &Model) -> bool {
     })
 }
 
-/// Asserts that an image is equal to the model for ext4-view, which looks up every name in the
+/// Asserts that ext4-view reads an image as the model has it. ext4-view looks up every name in the
 /// index of its directory, and verifies checksums.
 pub fn assert_read_by_ext4_view(image: &[u8], model: &Model) {
     let view = ext4_view::Ext4::load(Box::new(image.to_vec())).expect("it was written");

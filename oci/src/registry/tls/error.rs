@@ -47,10 +47,7 @@ pub enum TlsError {
     #[error("its certificate is self-signed, and not one of those that are trusted here")]
     SelfSigned,
     /// The chain of certificates does not end at a trusted authority.
-    #[error(
-        "its certificate is from an authority that is not trusted here{}",
-        after_colon(issuer)
-    )]
+    #[error("its certificate is signed by an unknown authority (CA){}", after_colon(issuer))]
     UnknownAuthority {
         /// The name of the authority; may be empty.
         issuer: String,
@@ -85,7 +82,7 @@ pub enum TlsError {
     #[error("its certificate is not trusted here: {0}")]
     Untrusted(String),
     /// The server requires a client certificate.
-    #[error("it wants a client certificate")]
+    #[error("it requires a client certificate")]
     ClientCertificate,
     /// The server supports only versions before TLS 1.2.
     #[error("it speaks neither TLS 1.2 nor TLS 1.3")]
@@ -94,7 +91,7 @@ pub enum TlsError {
     /// certificate is on P-521 does so.
     #[error(
         "it refused the handshake: its cipher suites or the curve of its certificate, such as P-521, are not supported \
-         here, or it wants a client certificate"
+         here, or it requires a client certificate"
     )]
     NoCommonCipher,
     /// The server does not know the requested host.
@@ -185,10 +182,10 @@ impl Failure for TlsError {
                  subjectAltName"
             }
             Self::SelfSigned | Self::AuthorityCertificate => {
-                return Some(Hint::from("if you trust this very certificate, name it").with(Setting::Authority));
+                return Some(Hint::from("if you trust this very certificate, pass it").with(Setting::Authority));
             }
             Self::UnknownAuthority { .. } | Self::Untrusted(_) => {
-                let advice = "if its certificate is of an authority of your own, name that";
+                let advice = "if its certificate is of an authority of your own, pass the authority's certificate";
                 return Some(Hint::from(advice).with(Setting::Authority));
             }
             Self::WrongAuthority { .. } => {
@@ -205,7 +202,7 @@ impl Failure for TlsError {
             }
             Self::NoCommonVersion => "ask its operator to enable TLS 1.2 or 1.3, or to update the server",
             Self::NoCommonCipher => {
-                "see the server's log; supported are TLS 1.3, TLS 1.2 with ECDHE, and certificates with keys on P-256 \
+                "see the server's log; this program supports TLS 1.3, TLS 1.2 with ECDHE, and certificates with keys on P-256 \
                  or P-384, of Ed25519, or of RSA with 2048 bits or more; no client certificates"
             }
             Self::UnknownName => "check the host",
@@ -218,8 +215,8 @@ impl Failure for TlsError {
 pub(super) fn wrong_name(host: &str, names: &[String]) -> String {
     if names.is_empty() {
         return format!(
-            "its certificate is for no host, so not for {host}: it has no subjectAltName, and its common name (CN) does \
-             not count"
+            "its certificate does not name {host} or any other host: it has no subjectAltName, and its common name (CN) is \
+             ignored"
         );
     }
     let more = match names.len().saturating_sub(MAX_NAMES) {

@@ -142,7 +142,7 @@ fn meanings_of_rustls_errors() {
 }
 
 #[test]
-fn times_by_the_minute() {
+fn times_are_shown_to_the_minute() {
     let at = |seconds| to_the_minute(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
     assert_eq!(at(0), "1970-01-01 00:00 UTC");
     assert_eq!(at(951_827_999), "2000-02-29 12:39 UTC");
@@ -166,7 +166,7 @@ fn names_from_a_certificate_are_escaped() {
 }
 
 #[test]
-fn many_names_are_counted() {
+fn names_beyond_the_eighth_are_counted() {
     let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
     let text = wrong_name("host", &names);
     assert!(text.ends_with("n6, n7 and 92 more"), "{text}");
@@ -174,7 +174,7 @@ fn many_names_are_counted() {
 }
 
 #[test]
-fn elements_of_der() {
+fn der_elements_are_split_off_or_refused() {
     assert_eq!(element(&[0x30, 1, 7, 8]), Some((&[7][..], &[8][..])));
     let long = [&[0x04, 0x82, 0x01, 0x00][..], &[5; 256]].concat();
     assert_eq!(element(&long), Some((&[5; 256][..], &[][..])));
