@@ -6,11 +6,11 @@
 //! are, and whether a shell for a command exists. So a faulty config fails the build with an error,
 //! instead of the boot with a line on a console.
 //!
-//! The init is one program for all images, since half of them have no shell. It is prebuilt
+//! The init is one program for all images, since many of them have no shell. It is prebuilt
 //! (`init/`), since few machines have compilers for both architectures. `tests/init.rs` checks that
 //! its sources give exactly these bytes.
 //!
-//! How it boots:
+//! Boot sequence:
 //!
 //! 1. The kernel starts the init as PID 1. `install.rs` put it into the image, with the mount
 //!    points and the working directory.

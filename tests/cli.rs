@@ -1,6 +1,6 @@
 //! Tests of the `microagent` command: what it prints, its exit status, and the files it leaves.
 //!
-//! Where a case belongs:
+//! Places for a new case:
 //!
 //! - `arguments`: flags and environment variables of all commands, and the values that are wrong
 //!   usage;

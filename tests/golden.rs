@@ -349,7 +349,7 @@ fn a_build_into_memory_has_the_same_bytes() {
     with_build(&stored.reference(), stored.architecture, change, |file, report| {
         let mut options = options(&stored.reference(), stored.architecture);
         change(&mut options);
-        // What the memory held before must not remain.
+        // Earlier content of the memory must not remain.
         let mut memory = vec![0xff; 1 << 20];
         let other = build_into(&options, &mut memory, &Cancel::new()).unwrap();
         assert!(memory == fs::read(file).unwrap());

@@ -28,8 +28,8 @@ const RANGE_COST: u64 = 4096;
 
 /// Limits on what all layers of an image may cost together, however well they compress.
 ///
-/// What a later layer removes counts too. Lengths that no file system allows, such as those of
-/// names and paths, have fixed limits that nothing can raise.
+/// Bytes, entries and metadata that a later layer removes count too. Lengths that no file system
+/// allows, such as those of names and paths, have fixed limits that nothing can raise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all layers when unpacked, and the largest size of a disk that is made to fit.
